@@ -1,0 +1,117 @@
+package runner
+
+import (
+	"context"
+	"crypto/subtle"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dugout-dev/dugout/api"
+	wire "github.com/dugout-dev/dugout/api/runner"
+	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/relay"
+	"github.com/dugout-dev/dugout/internal/rest"
+)
+
+type byID struct {
+	ID string `path:"id"`
+}
+
+// Handler serves the runner's API and data path (api/runner lists the routes). Every request must carry the runner's key.
+func (h *Host) Handler() http.Handler {
+	edge := &rest.Edge{Source: api.SourceAPI, Log: h.log, Statuses: statuses}
+	mux := http.NewServeMux()
+	edge.Mount(mux, wire.Prefix, h.routes(), nil)
+	mux.HandleFunc(wire.Prefix+"/sandboxes/{id}/toolbox/", h.toolbox(edge))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		edge.Fail(w, r, errs.New(errs.NotFound, "no such route: %s %s", r.Method, clip(r.URL.Path)))
+	})
+	want := []byte("Bearer " + h.cfg.Key)
+	return rest.WithRequestID(edge.Recover(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+			edge.Fail(w, r, errs.New(errs.Unauthenticated, "unknown runner key"))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})))
+}
+
+// statuses keep every class apart on this hop, so that runnerclient gives the control plane the class back.
+var statuses = map[errs.Class]int{errs.Exhausted: http.StatusInsufficientStorage, errs.WrongState: http.StatusPreconditionFailed,
+	errs.Timeout: http.StatusGatewayTimeout}
+
+func (h *Host) routes() []rest.Route {
+	return []rest.Route{
+		rest.Typed("GET", "/info", "info", func(ctx context.Context, _ *struct{}) (wire.Info, error) { return h.Info(ctx) }),
+		rest.Typed("GET", "/sandboxes", "list", func(ctx context.Context, _ *struct{}) ([]wire.Sandbox, error) { return h.List(ctx) }),
+		rest.Typed("GET", "/sandboxes/{id}", "get", func(ctx context.Context, in *byID) (wire.Sandbox, error) { return h.Get(ctx, in.ID) }),
+		rest.Typed("PUT", "/sandboxes/{id}", "put", func(ctx context.Context, in *struct {
+			ID   string `path:"id"`
+			Body wire.Spec
+		}) (wire.Sandbox, error) {
+			return h.Put(ctx, in.ID, in.Body)
+		}),
+		rest.Typed("POST", "/sandboxes/{id}/start", "start", func(ctx context.Context, in *byID) (wire.Sandbox, error) { return h.Start(ctx, in.ID) }),
+		rest.Typed("POST", "/sandboxes/{id}/stop", "stop", func(ctx context.Context, in *struct {
+			ID   string `path:"id"`
+			Body wire.Stop
+		}) (wire.Sandbox, error) {
+			return h.Stop(ctx, in.ID, in.Body.Force)
+		}),
+		rest.Typed("DELETE", "/sandboxes/{id}", "delete", func(ctx context.Context, in *byID) (rest.None, error) {
+			return rest.None{}, h.Delete(ctx, in.ID)
+		}, rest.Status(http.StatusNoContent)),
+		rest.Typed("GET", "/images", "images", func(context.Context, *struct{}) ([]wire.Image, error) { return h.deps.Images.List(), nil }),
+		rest.Typed("GET", "/events", "events", func(ctx context.Context, in *struct {
+			Since int64 `query:"since"`
+		}) (wire.Events, error) {
+			return h.events.since(ctx, in.Since, wire.EventWait), nil
+		}),
+	}
+}
+
+// Info tells what this host is and has.
+func (h *Host) Info(ctx context.Context) (wire.Info, error) {
+	list, err := h.deps.Engine.List(ctx)
+	if err != nil {
+		return wire.Info{}, err
+	}
+	caps := h.deps.Engine.Capabilities()
+	h.mu.Lock()
+	running := len(h.running)
+	h.mu.Unlock()
+	info := wire.Info{Version: h.cfg.Version, Engine: caps.Name, EngineVer: caps.Version, Classes: caps.Classes, CPU: int64(runtime.NumCPU()),
+		Running: running, Sandboxes: len(list), Images: h.deps.Images.List(), Problems: caps.Problems, Details: caps.Details}
+	if total, err := meminfo("MemTotal:"); err == nil {
+		info.MemoryBytes = total
+	}
+	var fs unix.Statfs_t
+	if unix.Statfs(h.cfg.Dir, &fs) == nil {
+		info.DiskBytes = int64(fs.Blocks) * fs.Bsize
+	}
+	return info, nil
+}
+
+// toolbox carries a request to the daemon of a sandbox. It asks nobody: the data path works while the control plane is down.
+func (h *Host) toolbox(edge *rest.Edge) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		sid := r.PathValue("id")
+		// The path below the sandbox goes on as the client encoded it: file names may hold encoded slashes.
+		rest := strings.TrimPrefix(r.URL.EscapedPath(), wire.Prefix+"/sandboxes/"+sid+"/toolbox")
+		path, err := url.PathUnescape(rest)
+		if err != nil || !strings.HasPrefix(rest, "/") {
+			edge.Fail(w, r, errs.New(errs.Invalid, "malformed path"))
+			return
+		}
+		h.relay.Serve(w, r, &relay.Target{Peer: sid, Path: path, RawPath: rest, Fail: func(w http.ResponseWriter, r *http.Request, err error) {
+			if _, ok := errs.As(err); !ok {
+				err = errs.Wrap(err, errs.Unavailable, "the daemon of sandbox %s does not answer", sid)
+			}
+			edge.Fail(w, r, err)
+		}})
+	}
+}
