@@ -1,0 +1,194 @@
+package dugout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/dugout-dev/dugout/api"
+	"github.com/dugout-dev/dugout/api/toolbox"
+)
+
+// ExecOptions say how a command runs. The zero value: in the sandbox's working directory, with its environment, for as long
+// as it takes.
+type ExecOptions struct {
+	Cwd     string
+	Env     map[string]string // on top of the sandbox's
+	Timeout time.Duration     // then the command and all it started is killed; rounded up to seconds; 0: never
+	ID      string            // names the run, 1 to 64 characters of A-Z a-z 0-9 _ -; empty: a random one
+}
+
+// Result is what came of a command.
+type Result struct {
+	ExitCode int    // -1: killed by a signal, or it could not be started
+	Output   string // standard output and standard error, in the order they were written
+}
+
+// Exec runs command in the sandbox's shell and returns when it has ended. A non-zero exit code is no error. A command that
+// ran into its timeout is an [ErrTimeout] whose [Error] holds the output so far.
+//
+// A command whose connection breaks goes on: Exec looks for it again for half a minute and returns its result as if nothing
+// had happened. It is never run a second time; when it cannot be found, so that nobody can say whether it ran, the error
+// is an [ErrLost]. When ctx ends, Exec returns and the command goes on; [Sandbox.Kill] ends it.
+func (s *Sandbox) Exec(ctx context.Context, command string, opts ExecOptions) (*Result, error) {
+	body := toolbox.Execute{Command: command, Envs: opts.Env, Timeout: seconds(opts.Timeout)}
+	if opts.Cwd != "" {
+		body.Cwd = &opts.Cwd
+	}
+	if opts.ID == "" {
+		opts.ID = randomID()
+	} else if !plain(opts.ID) {
+		return nil, fmt.Errorf("a run's id has 1 to 64 letters, digits, _ and -, got %q", clip(opts.ID))
+	}
+	body.Envs = marked(opts.Env, opts.ID)
+	q := request{method: "POST", url: "/process/execute", body: body, errLimit: maxRunBody,
+		header: http.Header{toolbox.ExecutionIDHeader: {opts.ID}}}
+	for tries := 0; ; tries++ {
+		var out toolbox.Executed
+		err := s.inside(ctx, q, &out)
+		if err == nil {
+			return &Result{ExitCode: out.ExitCode, Output: out.Result}, nil
+		}
+		window := searchWindow(err)
+		if window == 0 || tries == 0 && neverSent(err) {
+			return nil, err
+		}
+		run, ferr := s.find(ctx, opts.ID, window)
+		switch {
+		case ferr == nil && run.TimedOut:
+			return nil, &Error{Status: http.StatusRequestTimeout, Code: "PROCESS_EXECUTION_TIMEOUT", Source: api.SourceDaemon,
+				Message: fmt.Sprintf("the command was killed after its timeout of %s", opts.Timeout), Output: deref(run.Result)}
+		case ferr == nil && !run.Running && run.ExitCode != nil:
+			return &Result{ExitCode: *run.ExitCode, Output: deref(run.Result)}, nil
+		case ferr == nil: // running: asking again attaches to it
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(ferr, ErrNotFound) && gateway(err):
+			return nil, err // the proxy could not pass it on
+		default:
+			return nil, fmt.Errorf("%w, run %s: %w", ErrLost, opts.ID, err)
+		}
+	}
+}
+
+// runMark is the variable that a run's processes carry, by which [Sandbox.Kill] finds them all, those too that left the
+// process group.
+const runMark = "DUGOUT_EXECUTION_ID"
+
+func marked(env map[string]string, id string) map[string]string {
+	out := map[string]string{runMark: id}
+	maps.Copy(out, env)
+	return out
+}
+
+// Kill sends a signal, named as in HUP, INT, TERM or KILL, to all processes of a run that was given an ID in its options. A
+// run that has ended, or that is not known, is a success.
+func (s *Sandbox) Kill(ctx context.Context, id, signal string) error {
+	if !plain(id) || !plain(signal) {
+		return fmt.Errorf("a run's id and a signal's name consist of letters, digits, _ and -, got %q and %q", id, signal)
+	}
+	script := `for p in /proc/[0-9]*; do
+  if tr '\0' '\n' <"$p/environ" | grep -qxF '` + runMark + `=` + id + `'; then kill -s ` + signal + ` "${p#/proc/}"; fi
+done 2>/dev/null
+true`
+	r, err := s.Exec(ctx, script, ExecOptions{Timeout: 20 * time.Second})
+	if err == nil && r.ExitCode != 0 {
+		err = fmt.Errorf("signalling run %s ended with code %d: %s", id, r.ExitCode, clip(r.Output))
+	}
+	return err
+}
+
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+// find asks for a run until somebody answers, at most for window.
+func (s *Sandbox) find(ctx context.Context, id string, window time.Duration) (*toolbox.Execution, error) {
+	deadline := time.Now().Add(window)
+	for pause := 20 * time.Millisecond; ; pause = min(pause*2, time.Second) {
+		var run toolbox.Execution
+		err := s.inside(ctx, request{method: "GET", url: "/process/execution/" + id}, &run)
+		if err == nil || searchWindow(err) == 0 || time.Now().After(deadline) {
+			return &run, err
+		}
+		if sleep(ctx, pause) != nil {
+			return nil, err
+		}
+	}
+}
+
+// searchWindow is how long to look for a run after err; 0: err is an answer.
+func searchWindow(err error) time.Duration {
+	var lost *connectionError
+	switch {
+	case errors.As(err, &lost):
+		return 30 * time.Second
+	case gateway(err):
+		return 5 * time.Second
+	}
+	return 0
+}
+
+// gateway reports whether a hop between here and the daemon answered in its place.
+func gateway(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Source != api.SourceDaemon && (e.Status == 502 || e.Status == 503 || e.Status == 504)
+}
+
+// Languages of [Sandbox.CodeRun].
+const (
+	Python     = "python"
+	JavaScript = "javascript"
+	TypeScript = "typescript"
+)
+
+// CodeOptions say how a program runs.
+type CodeOptions struct {
+	Argv    []string
+	Env     map[string]string // on top of the sandbox's
+	Timeout time.Duration     // as in ExecOptions
+}
+
+// CodeResult is what came of a program.
+type CodeResult struct {
+	Result
+	Charts []toolbox.Chart // that it showed with matplotlib
+}
+
+// CodeRun runs the source of a program in one of the languages above.
+func (s *Sandbox) CodeRun(ctx context.Context, language, code string, opts CodeOptions) (*CodeResult, error) {
+	body := toolbox.CodeRun{Code: code, Language: language, Argv: opts.Argv, Envs: opts.Env, Timeout: seconds(opts.Timeout)}
+	var out toolbox.CodeRan
+	if err := s.inside(ctx, request{method: "POST", url: "/process/code-run", body: body, errLimit: maxRunBody}, &out); err != nil {
+		return nil, err
+	}
+	r := &CodeResult{Result: Result{ExitCode: out.ExitCode, Output: out.Result}}
+	if out.Artifacts != nil {
+		r.Charts = out.Artifacts.Charts
+	}
+	return r, nil
+}
+
+// seconds rounds a timeout up to what the wire carries. Below zero counts as the shortest there is.
+func seconds(d time.Duration) *uint32 {
+	if d == 0 {
+		return nil
+	}
+	n := uint32(max(1, min((d+time.Second-1)/time.Second, 1<<31)))
+	return &n
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
