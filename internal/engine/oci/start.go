@@ -1,0 +1,117 @@
+package oci
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dugout-dev/dugout/internal/engine"
+	"github.com/dugout-dev/dugout/internal/errs"
+)
+
+// startTimeout bounds a start whose caller set no deadline.
+const startTimeout = 60 * time.Second
+
+// Start runs the sandbox in net and returns when its daemon answers.
+func (e *Engine) Start(ctx context.Context, id string, net engine.Net) (engine.Status, error) {
+	if net.Netns != "" && (!filepath.IsAbs(net.Netns) || strings.ContainsRune(net.Netns, 0)) {
+		return engine.Status{}, errs.New(errs.Invalid, "net.netns is %q, it must be an absolute path", clip(net.Netns))
+	}
+	var status engine.Status
+	err := e.verb(ctx, id, false, func(ctx context.Context, b *box) (func(context.Context), error) {
+		if _, _, r := b.get(); r != nil {
+			if !pidfdGone(r) {
+				status, _ = e.status(b)
+				return nil, nil
+			}
+			if err := e.finish(ctx, b, r, false); err != nil {
+				return nil, err
+			}
+		}
+		if err := e.start(ctx, b, net); err != nil {
+			return nil, err
+		}
+		status, _ = e.status(b)
+		return func(ctx context.Context) {
+			if err := e.stopRun(ctx, b, 0); err != nil {
+				e.log.Error("an abandoned start could not be undone", "sandbox", b.id, "error", err)
+			}
+		}, nil
+	})
+	if err != nil {
+		return engine.Status{}, err // status may still be written to
+	}
+	return status, nil
+}
+
+func (e *Engine) start(ctx context.Context, b *box, net engine.Net) (err error) {
+	id := b.id
+	rec, before, _ := b.get()
+	if !e.disk.exists(id) {
+		return errs.New(errs.Internal, "the writable layer of sandbox %s is lost", id)
+	}
+	st := before
+	st.Phase, st.BootID, st.Net = phaseStarting, e.bootID, net
+	if err := e.writeState(id, st); err != nil {
+		return err
+	}
+	e.crash("start-intent")
+	defer func() {
+		if err == nil {
+			return
+		}
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		if cerr := e.clean(undo, id); cerr != nil {
+			e.log.Error("a failed start could not be cleaned up", "sandbox", id, "error", cerr)
+		}
+		if werr := e.writeState(id, before); werr != nil {
+			e.log.Error("a failed start could not be recorded", "sandbox", id, "error", werr)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := os.MkdirAll(e.run("b", id), 0o711); err != nil {
+		return diskError(err, "make the bundle of the sandbox")
+	}
+	if err := e.mountRun(id); err != nil {
+		return err
+	}
+	e.crash("start-run-mount")
+	if err := e.mountRootfs(id, rec.Spec.Image.Rootfs, e.disk.dir(id), rec.IDs); err != nil {
+		return err
+	}
+	e.crash("start-rootfs")
+	if err := e.makeCgroups(id); err != nil {
+		return err
+	}
+	if err := e.makeBundle(rec, net); err != nil {
+		return err
+	}
+	e.crash("start-bundle")
+	pid, err := e.runContainer(ctx, id)
+	if err != nil {
+		return err
+	}
+	pidfd, started, err := openProcess(pid, 0)
+	if err != nil || !e.cg.inCgroup(pid, id) {
+		if err == nil {
+			unix.Close(pidfd)
+		}
+		return errs.Wrap(err, errs.Internal, "the first process of the sandbox ended at once")
+	}
+	st.Phase, st.Pid, st.StartTime, st.StartedAt = phaseRunning, pid, started, time.Now().UTC()
+	st.StoppedAt, st.Reason, st.ExitCode, st.OOMKills, st.Stopping = time.Time{}, "", -1, 0, false
+	if err := e.writeState(id, st); err != nil {
+		unix.Close(pidfd)
+		return err
+	}
+	e.crash("start-committed")
+	_ = os.Remove(e.run("b", id, "config.json")) // runc has read it; it holds the environment, and memory
+	b.set(func() { b.st = st })
+	return e.follow(b, pidfd)
+}
