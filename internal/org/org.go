@@ -14,7 +14,13 @@ type Organization struct {
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 
-	MaxCPUPerSandbox, MaxMemoryGiBPerSandbox, MaxDiskGiBPerSandbox int64
+	SuspensionReason string // shown to its members while it is suspended
+
+	MaxCPUPerSandbox, MaxMemoryGiBPerSandbox, MaxDiskGiBPerSandbox int64 // 0: no limit
+
+	// What all its sandboxes together may use; 0: no limit. Processors and memory are used by sandboxes that run or are
+	// about to, disk and places by all that exist.
+	MaxSandboxes, TotalCPU, TotalMemoryGiB, TotalDiskGiB int64
 }
 
 // Role of a member in an organization.

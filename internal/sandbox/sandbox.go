@@ -78,7 +78,7 @@ type Sandbox struct {
 	ErrorReason string // why it is in error
 	StopReason  string // why it last stopped without being asked: oom, exited, host, idle, …
 	Recoverable bool
-	Version     int64 // of the row; every write raises it
+	Version     int64 // of the row; every write raises it, except that of LastActivityAt alone
 
 	AutoStopMinutes    int64 // 0: off
 	AutoArchiveMinutes int64
@@ -91,6 +91,7 @@ type Sandbox struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 	LastActivityAt time.Time
+	StateSince     time.Time // when State last changed
 }
 
 // Ephemeral sandboxes are destroyed when they stop.
