@@ -5,6 +5,7 @@
 package config
 
 import (
+	"net"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -37,7 +38,7 @@ type Server struct {
 	PublicURL       string         `key:"public_url" flag:"public-url" doc:"How clients reach the server from outside, e.g. https://dugout.example.org. Empty: taken from each request."`
 	ProxyDomain     string         `key:"proxy_domain" flag:"proxy-domain" doc:"Domain, with port where needed, of preview URLs: <port>-<sandbox>.<domain>. Empty: proxy.localhost and the port of listen."`
 	TrustedProxies  []netip.Prefix `key:"trusted_proxies" flag:"trusted-proxies" doc:"Networks whose X-Forwarded-* headers are believed."`
-	DatabaseURL     Secret         `key:"database_url" flag:"database-url" doc:"sqlite:PATH or postgres://... Empty: SQLite in the data directory."`
+	DatabaseURL     DatabaseURL    `key:"database_url" flag:"database-url" doc:"sqlite:PATH or postgres://... Empty: SQLite in the data directory."`
 	AdminAPIKey     Secret         `key:"admin_api_key" flag:"admin-api-key" noflag:"true" doc:"API key of the administrator. Empty: the one in DIR/admin.key, made at the first start."`
 	RegionID        string         `key:"region_id" flag:"region-id" doc:"Id of the region this server brings along."`
 	RegionName      string         `key:"region_name" flag:"region-name" doc:"Its name. Empty: the id."`
@@ -80,20 +81,20 @@ func Default() Config {
 	}
 }
 
-// Database returns the database URL, the default one filled in.
-func (c Config) Database() string {
-	if c.Server.DatabaseURL != "" {
-		return c.Server.DatabaseURL.Reveal()
+// Fill sets what follows from other settings where nothing was set. Load calls it; who starts from Default calls it too.
+func (c *Config) Fill() {
+	if c.Server.DatabaseURL == "" {
+		c.Server.DatabaseURL = DatabaseURL("sqlite:" + filepath.Join(c.DataDir, "dugout.db"))
 	}
-	return "sqlite:" + filepath.Join(c.DataDir, "dugout.db")
-}
-
-// Region returns the id and the name of the region this server brings along.
-func (c Config) Region() (id, name string) {
 	if c.Server.RegionName == "" {
-		return c.Server.RegionID, c.Server.RegionID
+		c.Server.RegionName = c.Server.RegionID
 	}
-	return c.Server.RegionID, c.Server.RegionName
+	if c.Server.ProxyDomain == "" {
+		_, port, err := net.SplitHostPort(c.Server.Listen)
+		if err == nil {
+			c.Server.ProxyDomain = net.JoinHostPort("proxy.localhost", port)
+		}
+	}
 }
 
 // Validate checks what a single value cannot show. Load calls it.

@@ -105,16 +105,18 @@ func Load(in Input) (*Effective, error) {
 	}
 	root := reflect.ValueOf(&eff.Config).Elem()
 	for _, s := range settings {
-		field := root.FieldByIndex(s.index)
 		vals, given := texts[s.Key]
-		if given {
-			if err := assign(field, vals, s); err != nil {
-				return nil, errs.New(errs.Invalid, "%s (%s): %v", s.Key, sources[s.Key], err)
-			}
-		} else {
+		if !given {
 			sources[s.Key] = "default"
+			continue
 		}
-		eff.Values = append(eff.Values, Value{Setting: s, Text: render(field), Source: sources[s.Key]})
+		if err := assign(root.FieldByIndex(s.index), vals, s); err != nil {
+			return nil, errs.New(errs.Invalid, "%s (%s): %v", s.Key, sources[s.Key], err)
+		}
+	}
+	eff.Config.Fill()
+	for _, s := range settings {
+		eff.Values = append(eff.Values, Value{Setting: s, Text: render(root.FieldByIndex(s.index)), Source: sources[s.Key]})
 	}
 	for _, kv := range in.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
@@ -124,7 +126,10 @@ func Load(in Input) (*Effective, error) {
 		}
 	}
 	slices.Sort(eff.Warnings)
-	return eff, eff.Config.Validate()
+	if err := eff.Config.Validate(); err != nil {
+		return nil, err
+	}
+	return eff, nil
 }
 
 func envNames() []string {

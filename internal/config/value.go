@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,33 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue hides the value from slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// DatabaseURL is where the database is. Shown, it is only that: without user, password and parameters.
+type DatabaseURL string
+
+// Reveal returns the value itself.
+func (d DatabaseURL) Reveal() string { return string(d) }
+
+func (d DatabaseURL) String() string {
+	s := string(d)
+	if s == "" || strings.HasPrefix(s, "sqlite:") {
+		return s
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return redacted
+	}
+	return u.Scheme + "://" + u.Host + u.EscapedPath()
+}
+
+// GoString hides the password from %#v.
+func (d DatabaseURL) GoString() string { return strconv.Quote(d.String()) }
+
+// MarshalText hides the password from JSON and YAML.
+func (d DatabaseURL) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// LogValue hides the password from slog.
+func (d DatabaseURL) LogValue() slog.Value { return slog.StringValue(d.String()) }
 
 // Bytes is a size. As text it is a number with an optional unit: B, KB, MB, GB, TB (thousands) or KiB, MiB, GiB, TiB (1,024).
 type Bytes int64

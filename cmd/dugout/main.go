@@ -1,0 +1,12 @@
+// Command dugout is the server, the runner and the command line of Dugout in one binary.
+package main
+
+import (
+	"os"
+
+	"github.com/dugout-dev/dugout/internal/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, cli.Deps{}))
+}

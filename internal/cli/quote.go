@@ -1,0 +1,21 @@
+package cli
+
+import "strings"
+
+// quote makes one shell word of s, for any POSIX shell.
+func quote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// commandLine turns the words after -- into what the remote shell reads. One word is passed on as it is, so that it may be
+// a whole script; of several every one reaches the command exactly as it was here.
+func commandLine(words []string) string {
+	if len(words) == 1 {
+		return words[0]
+	}
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = quote(w)
+	}
+	return strings.Join(out, " ")
+}
