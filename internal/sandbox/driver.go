@@ -33,6 +33,7 @@ type driver struct {
 type manner struct {
 	undo  bool // a create that fails leaves nothing behind: its caller gets the error
 	force bool // stop without grace
+	once  bool // do not try again with a runner that does not answer; a user's call that joins takes this back
 }
 
 type job struct {
@@ -70,6 +71,7 @@ func (d *driver) drive(id string, m manner, interrupt bool) *job {
 	if j := d.jobs[id]; j != nil {
 		j.again = true
 		j.force = j.force || m.force
+		j.once = j.once && m.once
 		if interrupt {
 			if j.cancel != nil {
 				j.cancel()
@@ -183,7 +185,7 @@ func (d *driver) converge(id string, j *job) error {
 		if d.interrupted(j) { // the row says something else now
 			continue
 		}
-		if time.Now().After(giveUp) {
+		if time.Now().After(giveUp) || d.once(j) {
 			if row.State == Creating && j.undo { // its caller waits for an answer: undo, in the time that is left
 				failure, giveUp, pause = err, time.Now().Add(patience), firstPause
 				if err := d.drop(row, st.verb, j, err); err != nil {
@@ -226,6 +228,12 @@ func (d *driver) interrupted(j *job) bool {
 	was := j.again
 	j.again = false
 	return was
+}
+
+func (d *driver) once(j *job) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return j.once
 }
 
 // ask does one verb on the runner.
