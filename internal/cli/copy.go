@@ -58,14 +58,10 @@ func (c *copier) upload(ctx context.Context, src, dst string) error {
 	if !st.IsDir() && !st.Mode().IsRegular() {
 		return usagef("%s is neither a file nor a folder", src)
 	}
-	abs, err := filepath.Abs(src)
-	if err != nil {
-		return err
-	}
 	info, err := c.files.Info(ctx, dst)
 	switch {
 	case err == nil && info.IsDir, err != nil && errors.Is(err, dugout.ErrNotFound) && strings.HasSuffix(dst, "/"):
-		dst = path.Join(dst, filepath.Base(abs))
+		dst = path.Join(dst, base(filepath.ToSlash(src)))
 	case err == nil && st.IsDir():
 		return &stateError{msg: fmt.Sprintf("%s:%s is a file; a folder cannot take its place", c.name, dst)}
 	case err != nil && !errors.Is(err, dugout.ErrNotFound):

@@ -77,6 +77,7 @@ not begin with / counts from the sandbox's working directory. - is standard inpu
 
   dugout cp notes.txt box:                 into the working directory
   dugout cp ./data box:/srv/data           a folder; into /srv/data if that exists, else as /srv/data
+  dugout cp ./data/. box:/srv/data         what is in the folder
   dugout cp box:out/report.pdf .
   dugout cp box:/var/log/app.log -
 

@@ -95,6 +95,7 @@ administrator's key from its data directory.
 // group makes cmd a command that only holds others: alone it shows its help, with anything else it says what it knows.
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()

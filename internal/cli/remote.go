@@ -25,10 +25,11 @@ func parsePlace(s string) place {
 	return place{sandbox: name, path: rest}
 }
 
-// base is the last name of a remote path; "" when it has none of its own.
-func base(remote string) string {
-	b := path.Base(path.Clean(remote))
-	if b == "." || b == "/" || b == ".." {
+// base is the last name of a path with slashes; "" when it has none of its own, or when a /. at its end says that the
+// contents of the folder are meant and not the folder.
+func base(p string) string {
+	b := path.Base(path.Clean(p))
+	if b == "." || b == "/" || b == ".." || strings.HasSuffix(p, "/.") {
 		return ""
 	}
 	return b

@@ -96,7 +96,7 @@ func Load(in Input) (*Effective, error) {
 		return nil, err
 	}
 	for _, s := range settings {
-		if v, ok := in.LookupEnv(s.Env); ok {
+		if v, ok := in.LookupEnv(s.Env); ok && v != "" { // empty counts as not set, as compose files write it
 			texts[s.Key], sources[s.Key] = []string{v}, "environment "+s.Env
 		}
 		if v, ok := in.Flags[s.Flag]; ok && s.Flag != "" {
