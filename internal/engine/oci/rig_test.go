@@ -101,7 +101,7 @@ func busyboxRootfs(dir string) error {
 			return err
 		}
 	}
-	_ = os.Chmod(filepath.Join(dir, "tmp"), 0o1777)
+	_ = os.Chmod(filepath.Join(dir, "tmp"), 0o777|os.ModeSticky)
 	if err := os.Chown(filepath.Join(dir, "home/daytona"), 1000, 1000); err != nil {
 		return err
 	}
@@ -135,19 +135,20 @@ func busyboxRootfs(dir string) error {
 
 // host is one installation: engines over it come and go, what they made stays until the test ends.
 type host struct {
-	t   testing.TB
-	cfg oci.Config
+	t      testing.TB
+	cfg    oci.Config
+	rootfs string
 }
 
 func newHost(t testing.TB, driver string) *host {
 	t.Helper()
-	runc, daemon, _ := needHost(t)
+	runc, daemon, rootfs := needHost(t)
 	dir, err := os.MkdirTemp("/var/tmp", "dugout-engine-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	instance := id.Token(4)
-	h := &host{t: t, cfg: oci.Config{
+	h := &host{t: t, rootfs: rootfs, cfg: oci.Config{
 		Dir: dir, RunDir: filepath.Join("/run/dugout-test", instance), Instance: instance, Runc: runc, Daemon: daemon,
 		Disk: oci.Disk{Driver: driver, PoolBytes: 4 << 30},
 	}}
@@ -224,10 +225,9 @@ func (h *host) traces() []string {
 }
 
 func (h *host) spec() engine.Spec {
-	_, _, rootfs := needHost(h.t)
 	return engine.Spec{
 		ID: id.New(), Class: engine.ClassContainer,
-		Image:  engine.Image{Ref: "tiny", Rootfs: rootfs, User: "daytona"},
+		Image:  engine.Image{Ref: "tiny", Rootfs: h.rootfs, User: "daytona"},
 		Limits: engine.Limits{MemoryBytes: 256 << 20, DiskBytes: 64 << 20, Pids: 128},
 	}
 }

@@ -115,8 +115,8 @@ func (e *Engine) runContainer(ctx context.Context, id string) (int, error) {
 		Path: e.runc.path,
 		Args: []string{"runc", "--root", e.run("runc"), "--log", logFile, "--log-format", "json", "run", "--detach",
 			"--bundle", bundle, "--pid-file", pidFile, "--preserve-fds", "1", id},
-		// One processor and no garbage collection: runc lives for some milliseconds.
-		Env:        []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOGC=off", "GOMEMLIMIT=256MiB", "GOMAXPROCS=1"},
+		// No garbage collection: runc lives for some milliseconds.
+		Env:        []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOGC=off", "GOMEMLIMIT=256MiB"},
 		Dir:        "/",
 		Stdin:      null,
 		Stdout:     null,

@@ -35,17 +35,20 @@ const (
 	ioctlTIOCSTI   = 0x5412 // types into a terminal
 	ioctlTIOCLINUX = 0x541c
 	optUDPEncap    = 100 // IPsec in UDP: a way into the kernel's XFRM code
+	maxSocketLevel = 512 // exclusive; SOL_VSOCK, the highest, is 287
+	maxUDPOption   = 128 // exclusive
 )
 
 // makeSeccomp returns moby's default profile, without deniedCalls, with sockets only of the families and netlink protocols
-// that programs need, without two terminal ioctls and UDP encapsulation, and without the x32 calls (a call of an
-// architecture that is not listed kills the process).
+// that programs need, without two terminal ioctls and UDP encapsulation, and for this machine's own architecture alone: a
+// call in the 32-bit or x32 way kills the process. That keeps two old kernel interfaces shut, and making the filter for
+// them too would take runc longer than all the rest of a start.
 func makeSeccomp() (*specs.LinuxSeccomp, error) {
 	profile, err := seccomp.GetDefaultProfile(&specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: boundingCaps}}})
 	if err != nil {
 		return nil, errs.Wrap(err, errs.Internal, "cannot make the system call filter")
 	}
-	profile.Architectures = slices.DeleteFunc(profile.Architectures, func(a specs.Arch) bool { return a == specs.ArchX32 })
+	profile.Architectures = profile.Architectures[:1] // the native one comes first
 	var calls []specs.LinuxSyscall
 	for _, call := range profile.Syscalls {
 		call.Names = slices.DeleteFunc(slices.Clone(call.Names), func(name string) bool { return slices.Contains(deniedCalls, name) })
@@ -63,14 +66,17 @@ func makeSeccomp() (*specs.LinuxSeccomp, error) {
 	for _, protocol := range []uint64{unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG, unix.NETLINK_AUDIT, unix.NETLINK_KOBJECT_UEVENT, unix.NETLINK_GENERIC} {
 		allow("socket", equal(0, unix.AF_NETLINK), equal(2, protocol))
 	}
-	for _, arg := range except(1, ioctlTIOCSTI, ioctlTIOCLINUX) {
+	// The kernel takes 32 bits of a request and C libraries extend its sign, so the upper half may hold anything; the
+	// lower sixteen bits are enough to tell these two.
+	for _, arg := range except(1, 1<<15, 0xffff, ioctlTIOCSTI, ioctlTIOCLINUX) {
 		allow("ioctl", arg)
 	}
-	for _, arg := range except(1, unix.IPPROTO_UDP) {
-		allow("setsockopt", arg)
+	// Levels and options are small numbers; what has any bit set above is refused.
+	for _, level := range except(1, maxSocketLevel>>1, ^uint64(0), unix.IPPROTO_UDP) {
+		allow("setsockopt", level)
 	}
-	for _, arg := range except(2, optUDPEncap) {
-		allow("setsockopt", arg)
+	for _, option := range except(2, maxUDPOption>>1, ^uint64(0), optUDPEncap) {
+		allow("setsockopt", equal(1, unix.IPPROTO_UDP), option)
 	}
 	profile.Syscalls = calls
 	return profile, nil
@@ -80,34 +86,27 @@ func equal(index uint, value uint64) specs.LinuxSeccompArg {
 	return specs.LinuxSeccompArg{Index: index, Value: value, Op: specs.OpEqualTo}
 }
 
-// except returns conditions of which one holds for every 32-bit value but the given ones. "Not equal" cannot say this: it
-// compares 64 bits while the kernel uses the lower 32 of these arguments, so that any bit set above would slip by; and two
-// conditions on one argument cannot be joined by "and". So it walks the binary tree of values and allows every branch that
-// holds none of the given ones.
-func except(index uint, values ...uint32) []specs.LinuxSeccompArg {
+// except returns conditions of which one holds for every value but the given ones. "Not equal" cannot say this: two
+// conditions on one argument cannot be joined by "and", and it compares 64 bits where the kernel may use 32. So it walks the
+// binary tree of values, from the bit top down, and allows every branch that holds none of the given ones. Bits above top
+// must be zero where care has them, and may be anything where it has not.
+func except(index uint, top, care uint64, values ...uint64) []specs.LinuxSeccompArg {
 	var args []specs.LinuxSeccompArg
-	prefixes := map[uint64]bool{0: true} // of the given values, mask bits long
-	mask := uint64(0)
-	for bit := uint64(1) << 31; bit != 0; bit >>= 1 {
+	prefixes := []uint64{0}
+	mask := care &^ (top<<1 - 1)
+	for bit := top; bit != 0; bit >>= 1 {
 		mask |= bit
-		next := map[uint64]bool{}
-		for _, value := range values {
-			next[uint64(value)&mask] = true
-		}
-		for prefix := range prefixes {
+		var next []uint64
+		for _, prefix := range prefixes {
 			for _, child := range []uint64{prefix, prefix | bit} {
-				if !next[child] {
+				if slices.ContainsFunc(values, func(v uint64) bool { return v&mask == child }) {
+					next = append(next, child)
+				} else {
 					args = append(args, specs.LinuxSeccompArg{Index: index, Value: mask, ValueTwo: child, Op: specs.OpMaskedEqual})
 				}
 			}
 		}
 		prefixes = next
 	}
-	slices.SortFunc(args, func(a, b specs.LinuxSeccompArg) int { // the same profile every time
-		if a.Value != b.Value {
-			return int(int64(a.Value) - int64(b.Value))
-		}
-		return int(int64(a.ValueTwo) - int64(b.ValueTwo))
-	})
 	return args
 }

@@ -60,6 +60,7 @@ func (e *Engine) start(ctx context.Context, b *box, net engine.Net) (err error) 
 		return err
 	}
 	e.crash("start-intent")
+	e.cg.prepareMove()
 	defer func() {
 		if err == nil {
 			return
