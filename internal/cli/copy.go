@@ -21,9 +21,7 @@ import (
 
 const (
 	copyWorkers = 4
-	// What a folder of a sandbox may hold to be copied. A sandbox can show an endless one.
-	maxEntries = 1 << 20
-	maxDepth   = 100
+	maxDepth    = 1000 // of folders in a sandbox; the most the wire knows
 )
 
 // copier copies between this host and one sandbox.
@@ -181,13 +179,13 @@ func (c *copier) download(ctx context.Context, src, dst string) error {
 	st, err := os.Stat(dst)
 	switch {
 	case err == nil && st.IsDir():
-		dst = filepath.Join(dst, localName(base(src)))
+		dst = filepath.Join(dst, base(src))
 	case err == nil && info.IsDir:
 		return &stateError{msg: fmt.Sprintf("%s is a file; a folder cannot take its place", dst)}
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	case err != nil && strings.HasSuffix(dst, string(filepath.Separator)):
-		dst = filepath.Join(dst, localName(base(src)))
+		dst = filepath.Join(dst, base(src))
 	}
 	if info.IsDir {
 		return c.downloadDir(ctx, src, dst)
@@ -210,19 +208,15 @@ func (c *copier) download(ctx context.Context, src, dst string) error {
 	return c.fetch(ctx, root, src, name, info)
 }
 
-// localName keeps a name of a sandbox from being a path here.
-func localName(name string) string {
-	if name == "" || !filepath.IsLocal(name) || strings.ContainsAny(name, "/\\\x00") {
-		return ""
-	}
-	return name
-}
-
 func regular(f *dugout.FileInfo) bool { return strings.HasPrefix(f.Mode, "-") }
 
 // downloadDir copies a folder. Everything is written below a root that no name from the sandbox and no link in the
 // destination leads out of.
 func (c *copier) downloadDir(ctx context.Context, src, dst string) error {
+	list, err := c.files.List(ctx, src, maxDepth)
+	if err != nil {
+		return fmt.Errorf("%s:%s: %w", c.name, src, err)
+	}
 	if err := os.MkdirAll(dst, 0o755); err != nil {
 		return err
 	}
@@ -233,42 +227,30 @@ func (c *copier) downloadDir(ctx context.Context, src, dst string) error {
 	defer root.Close()
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(copyWorkers)
-	entries := 0
-	var walk func(remote, local string, depth int) error
-	walk = func(remote, local string, depth int) error {
-		if depth > maxDepth {
-			return fmt.Errorf("%s:%s is more than %d folders deep; nothing that deep is copied", c.name, remote, maxDepth)
-		}
-		list, err := c.files.List(gctx, remote, 1)
-		if err != nil {
-			return fmt.Errorf("%s:%s: %w", c.name, remote, err)
-		}
-		if entries += len(list); entries > maxEntries {
-			return fmt.Errorf("%s:%s holds more than %d files; copy parts of it", c.name, src, maxEntries)
-		}
-		for _, f := range list {
-			name := localName(f.Name)
-			if name == "" || name == "." {
-				return fmt.Errorf("%s:%s holds a file with a name that cannot be used here: %q", c.name, remote, f.Name)
-			}
-			from, to := path.Join(remote, name), filepath.Join(local, name)
-			switch {
-			case f.IsDir:
-				if err := root.Mkdir(to, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-					return err
-				}
-				if err := walk(from, to, depth+1); err != nil {
-					return err
-				}
-			case !regular(&f):
-				c.skip(c.name+":"+from, "it is not a regular file")
-			default:
-				group.Go(func() error { return c.fetch(gctx, root, from, to, &f) })
-			}
-		}
-		return gctx.Err()
+	top := "" // as the sandbox writes it: the directory of the first entry
+	if len(list) > 0 {
+		top = path.Dir(list[0].Path)
 	}
-	err = walk(src, ".", 0)
+	for _, f := range list {
+		if gctx.Err() != nil {
+			break
+		}
+		rel, below := strings.CutPrefix(f.Path, strings.TrimSuffix(top, "/")+"/")
+		to, lerr := filepath.Localize(rel)
+		switch {
+		case !below || lerr != nil || rel == ".":
+			err = fmt.Errorf("%s:%s holds a file with a name that cannot be used here: %q", c.name, src, f.Path)
+		case f.IsDir:
+			err = root.MkdirAll(to, 0o755)
+		case !regular(&f):
+			c.skip(c.name+":"+f.Path, "it is not a regular file")
+		default:
+			group.Go(func() error { return c.fetch(gctx, root, f.Path, to, &f) })
+		}
+		if err != nil {
+			break
+		}
+	}
 	if gerr := group.Wait(); gerr != nil {
 		return gerr
 	}

@@ -133,8 +133,9 @@ func (e *env) exec(ctx context.Context, o execOptions) error {
 		if input.late() {
 			e.warn("something came in on standard input after the command had started, and was not passed on; --stdin waits for it")
 		}
-	case errors.As(err, &api) && api.Output != "": // it ran into its timeout: what it wrote until then
+	case errors.As(err, &api) && api.Code == "PROCESS_EXECUTION_TIMEOUT": // its message repeats the output
 		_, _ = io.WriteString(e.out, api.Output)
+		err = &exitError{code: exitTimeout, err: fmt.Errorf("the command was killed after its timeout of %s", o.duration)}
 	}
 	if sig != 0 {
 		return &exitError{code: exitSignal + int(sig)}

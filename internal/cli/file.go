@@ -82,7 +82,8 @@ not begin with / counts from the sandbox's working directory. - is standard inpu
   dugout cp box:/var/log/app.log -
 
 Files that exist are replaced. Permissions of files come along, owners do not. Symbolic links to files are copied as what
-they point to; links to folders and special files are left out, with a warning.`,
+they point to. Links to folders are not followed: from here they are left out with a warning, as special files are, from a
+sandbox they come as empty folders. A folder of a sandbox may hold at most 100,000 files; copy a larger one in parts.`,
 		Args: exactly(2, "a source and a destination"), ValidArgsFunction: e.completePlaces,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, to := parsePlace(args[0]), parsePlace(args[1])

@@ -65,6 +65,7 @@ type Limits struct {
 	MaxCPU         int64 `key:"max_cpu_per_sandbox" flag:"max-cpu-per-sandbox" min:"1" max:"1024" doc:"Cores of one sandbox."`
 	MaxMemoryGiB   int64 `key:"max_memory_per_sandbox" flag:"max-memory-per-sandbox" min:"1" max:"65536" doc:"Memory of one sandbox, GiB."`
 	MaxDiskGiB     int64 `key:"max_disk_per_sandbox" flag:"max-disk-per-sandbox" min:"1" max:"1048576" doc:"Disk of one sandbox, GiB."`
+	TotalSandboxes int64 `key:"total_sandboxes" flag:"total-sandboxes" min:"0" doc:"Sandboxes of an organization, stopped ones too."`
 	TotalCPU       int64 `key:"total_cpu" flag:"total-cpu" min:"0" doc:"Cores of all running sandboxes of an organization."`
 	TotalMemoryGiB int64 `key:"total_memory" flag:"total-memory" min:"0" doc:"Memory of all its running sandboxes, GiB."`
 	TotalDiskGiB   int64 `key:"total_disk" flag:"total-disk" min:"0" doc:"Disk of all its sandboxes, stopped ones too, GiB."`

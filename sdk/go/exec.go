@@ -34,7 +34,7 @@ type Result struct {
 // had happened. It is never run a second time; when it cannot be found, so that nobody can say whether it ran, the error
 // is an [ErrLost]. When ctx ends, Exec returns and the command goes on; [Sandbox.Kill] ends it.
 func (s *Sandbox) Exec(ctx context.Context, command string, opts ExecOptions) (*Result, error) {
-	body := toolbox.Execute{Command: command, Envs: opts.Env, Timeout: seconds(opts.Timeout)}
+	body := toolbox.Execute{Command: command, Timeout: seconds(opts.Timeout)}
 	if opts.Cwd != "" {
 		body.Cwd = &opts.Cwd
 	}
@@ -44,32 +44,40 @@ func (s *Sandbox) Exec(ctx context.Context, command string, opts ExecOptions) (*
 		return nil, fmt.Errorf("a run's id has 1 to 64 letters, digits, _ and -, got %q", clip(opts.ID))
 	}
 	body.Envs = marked(opts.Env, opts.ID)
-	q := request{method: "POST", url: "/process/execute", body: body, errLimit: maxRunBody,
-		header: http.Header{toolbox.ExecutionIDHeader: {opts.ID}}}
-	for tries := 0; ; tries++ {
-		var out toolbox.Executed
-		err := s.inside(ctx, q, &out)
-		if err == nil {
-			return &Result{ExitCode: out.ExitCode, Output: out.Result}, nil
-		}
+	var out toolbox.Executed
+	q := request{method: "POST", url: "/process/execute", body: body, errLimit: maxRunBody}
+	if err := s.run(ctx, opts.ID, q, &out); err != nil {
+		return nil, err
+	}
+	return &Result{ExitCode: out.ExitCode, Output: out.Result}, nil
+}
+
+// run makes a request that runs something under an id, and makes it again when the connection breaks: then it attaches to
+// the run, or gets its result.
+func (s *Sandbox) run(ctx context.Context, id string, q request, out any) error {
+	q.header = http.Header{toolbox.ExecutionIDHeader: {id}}
+	for tries, short := 0, 0; ; tries++ {
+		began := time.Now()
+		err := s.inside(ctx, q, out)
 		window := searchWindow(err)
-		if window == 0 || tries == 0 && neverSent(err) {
-			return nil, err
+		if err == nil || window == 0 || tries == 0 && neverSent(err) {
+			return err
 		}
-		run, ferr := s.find(ctx, opts.ID, window)
-		switch {
-		case ferr == nil && run.TimedOut:
-			return nil, &Error{Status: http.StatusRequestTimeout, Code: "PROCESS_EXECUTION_TIMEOUT", Source: api.SourceDaemon,
-				Message: fmt.Sprintf("the command was killed after its timeout of %s", opts.Timeout), Output: deref(run.Result)}
-		case ferr == nil && !run.Running && run.ExitCode != nil:
-			return &Result{ExitCode: *run.ExitCode, Output: deref(run.Result)}, nil
-		case ferr == nil: // running: asking again attaches to it
+		if time.Since(began) > time.Second {
+			short = 0
+		} else if short++; short > 10 {
+			return err // found, but no answer ever comes through
+		}
+		switch ferr := s.find(ctx, id, window); {
+		case ferr == nil:
 		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case errors.Is(ferr, ErrNotFound) && gateway(err):
-			return nil, err // the proxy could not pass it on
+			return ctx.Err()
+		case errors.Is(ferr, ErrGone): // it ended long ago; the error tells the exit code
+			return ferr
+		case errors.Is(ferr, ErrNotFound) && gateway(err): // it was never passed on
+			return err
 		default:
-			return nil, fmt.Errorf("%w, run %s: %w", ErrLost, opts.ID, err)
+			return fmt.Errorf("%w, run %s: %w", ErrLost, id, err)
 		}
 	}
 }
@@ -111,16 +119,15 @@ func plain(s string) bool {
 }
 
 // find asks for a run until somebody answers, at most for window.
-func (s *Sandbox) find(ctx context.Context, id string, window time.Duration) (*toolbox.Execution, error) {
+func (s *Sandbox) find(ctx context.Context, id string, window time.Duration) error {
 	deadline := time.Now().Add(window)
 	for pause := 20 * time.Millisecond; ; pause = min(pause*2, time.Second) {
-		var run toolbox.Execution
-		err := s.inside(ctx, request{method: "GET", url: "/process/execution/" + id}, &run)
+		err := s.inside(ctx, request{method: "GET", url: "/process/execution/" + id}, nil)
 		if err == nil || searchWindow(err) == 0 || time.Now().After(deadline) {
-			return &run, err
+			return err
 		}
 		if sleep(ctx, pause) != nil {
-			return nil, err
+			return err
 		}
 	}
 }
@@ -163,11 +170,12 @@ type CodeResult struct {
 	Charts []toolbox.Chart // that it showed with matplotlib
 }
 
-// CodeRun runs the source of a program in one of the languages above.
+// CodeRun runs the source of a program in one of the languages above. What [Sandbox.Exec] says of broken connections, of
+// the timeout and of ctx holds here too.
 func (s *Sandbox) CodeRun(ctx context.Context, language, code string, opts CodeOptions) (*CodeResult, error) {
 	body := toolbox.CodeRun{Code: code, Language: language, Argv: opts.Argv, Envs: opts.Env, Timeout: seconds(opts.Timeout)}
 	var out toolbox.CodeRan
-	if err := s.inside(ctx, request{method: "POST", url: "/process/code-run", body: body, errLimit: maxRunBody}, &out); err != nil {
+	if err := s.run(ctx, randomID(), request{method: "POST", url: "/process/code-run", body: body, errLimit: maxRunBody}, &out); err != nil {
 		return nil, err
 	}
 	r := &CodeResult{Result: Result{ExitCode: out.ExitCode, Output: out.Result}}
@@ -184,11 +192,4 @@ func seconds(d time.Duration) *uint32 {
 	}
 	n := uint32(max(1, min((d+time.Second-1)/time.Second, 1<<31)))
 	return &n
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }

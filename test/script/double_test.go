@@ -323,15 +323,28 @@ func (d *double) files(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, err := os.ReadDir(p)
+	b, _ := d.find(r)
+	deep := r.URL.Query().Get("depth") != ""
+	out := []toolbox.FileInfo{}
+	err = filepath.WalkDir(p, func(at string, e fs.DirEntry, err error) error {
+		if err != nil || at == p {
+			return err
+		}
+		f, err := describe(at)
+		if err != nil {
+			return nil
+		}
+		if deep {
+			f.Path = strings.TrimPrefix(at, b.dir)
+		}
+		out = append(out, f)
+		if e.IsDir() && !deep {
+			return fs.SkipDir
+		}
+		return nil
+	})
 	if err != nil {
 		return fileError(err)
-	}
-	out := []toolbox.FileInfo{}
-	for _, e := range list {
-		if f, err := describe(filepath.Join(p, e.Name())); err == nil {
-			out = append(out, f)
-		}
 	}
 	answer(w, 200, out)
 	return nil
