@@ -48,6 +48,8 @@ type Execution struct {
 	TimedOut bool    `json:"timedOut,omitempty" doc:"It was killed when its timeout passed."`
 	ExitCode *int    `json:"exitCode,omitempty" doc:"Exit code, once it ended."`
 	Result   *string `json:"result,omitempty" doc:"Its whole output, once it ended."`
+
+	Artifacts *Artifacts `json:"artifacts,omitempty" doc:"What a program showed besides text, once it ended."`
 }
 
 // TimedOut is the error body of a run that was killed when its timeout passed: status 408, code PROCESS_EXECUTION_TIMEOUT.

@@ -61,6 +61,9 @@ func Meta(v any) Option { return func(r *Route) { r.Meta = v } }
 // Accepts describes a request body that is not JSON (raw routes).
 func Accepts(contentType string) Option { return func(r *Route) { r.BodyType = contentType } }
 
+// Answers describes the JSON that a raw route sends on success.
+func Answers[Out any]() Option { return func(r *Route) { r.Out = reflect.TypeFor[Out]() } }
+
 // Returns describes a success body that is not JSON.
 func Returns(contentType string) Option { return func(r *Route) { r.ContentType = contentType } }
 

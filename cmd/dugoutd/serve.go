@@ -1,0 +1,175 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dugout-dev/dugout/internal/daemon"
+	"github.com/dugout-dev/dugout/internal/daemon/info"
+)
+
+// options of the command line, and of the environment for an engine that cannot change the command.
+type options struct {
+	socket  string
+	readyFD int
+	workdir string
+	ts      string
+	grace   time.Duration
+	outside bool
+	limits  info.Limits
+	debug   bool
+	version bool
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("dugoutd", flag.ContinueOnError)
+	f.StringVar(&o.socket, "socket", env("DUGOUT_SOCKET", "/run/dugout/d.sock"), "path of the unix socket to listen on")
+	f.IntVar(&o.readyFD, "ready-fd", number("DUGOUT_READY_FD", -1), "descriptor that gets one byte when the daemon listens")
+	f.StringVar(&o.workdir, "workdir", env("DUGOUT_WORKDIR", ""), "working directory; empty: the present one")
+	f.StringVar(&o.ts, "ts", env("DUGOUT_TS", ""), "path of the TypeScript transpiler; empty: dugoutd-ts beside this program")
+	f.DurationVar(&o.grace, "grace", 2*time.Second, "how long processes may take to end after SIGTERM")
+	f.BoolVar(&o.outside, "outside-only", os.Getenv("DUGOUT_OUTSIDE_ONLY") == "1", "refuse callers from inside the sandbox")
+	f.Int64Var(&o.limits.MilliCPU, "cpu", int64(number("DUGOUT_MILLICPU", 0)), "CPU limit in thousandths of a core, for the metrics")
+	f.Int64Var(&o.limits.MemoryBytes, "memory", int64(number("DUGOUT_MEMORY", 0)), "memory limit in bytes, for the metrics")
+	f.BoolVar(&o.debug, "debug", false, "log more")
+	f.BoolVar(&o.version, "version", false, "print the version and exit")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return o, nil
+}
+
+func env(name, def string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return def
+}
+
+func number(name string, def int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return def
+}
+
+func serve(args []string) int {
+	o, err := parse(args)
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "dugoutd:", err)
+		return 2
+	}
+	if o.version {
+		_, _ = fmt.Println(version)
+		return 0
+	}
+	level := slog.LevelInfo
+	if o.debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+
+	tune()
+	harden(log)
+	if o.workdir != "" {
+		if err := os.Chdir(o.workdir); err != nil {
+			log.Error("working directory cannot be entered", "error", err)
+			return 1
+		}
+	}
+	workdir, err := os.Getwd()
+	if err != nil {
+		workdir = "/"
+	}
+	if o.ts == "" {
+		if self, err := os.Executable(); err == nil {
+			o.ts = filepath.Join(filepath.Dir(self), "dugoutd-ts")
+		}
+	}
+
+	// Caught, not ignored: a child would inherit that these are ignored.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP, syscall.SIGPIPE)
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+
+	l, err := daemon.Listen(o.socket)
+	if err != nil {
+		log.Error("socket cannot be made", "error", err)
+		return 1
+	}
+	if o.outside {
+		l = outsideOnly{Listener: l, log: log}
+	}
+	ready(o.readyFD) // connections now wait in the kernel until they are accepted
+	first := os.Getpid() == 1
+	d := daemon.New(daemon.Config{Version: version, Workdir: workdir, TS: o.ts, Limits: o.limits, First: first, Log: log})
+	if err := d.Serve(ctx, l); err != nil {
+		log.Error("daemon stopped serving", "error", err)
+		return 1
+	}
+	if first {
+		endAll(o.grace) // the kernel kills what is left when the first process ends
+	} else {
+		d.Close()
+	}
+	return 0
+}
+
+// tune keeps an idle daemon small. It handles little at a time: more than four threads of Go code would only cost memory on
+// a large host, and collecting earlier costs a small heap next to nothing.
+func tune() {
+	if runtime.GOMAXPROCS(0) > 4 {
+		runtime.GOMAXPROCS(4)
+	}
+	debug.SetGCPercent(50)
+}
+
+// ready tells the engine that the socket takes connections.
+func ready(fd int) {
+	if fd < 3 {
+		return
+	}
+	_, _ = unix.Write(fd, []byte{'1'})
+	_ = unix.Close(fd)
+}
+
+// endAll asks every process of the sandbox to end, and kills what has not ended after grace.
+func endAll(grace time.Duration) {
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, syscall.SIGCHLD)
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGCONT} { // an interactive shell ends by SIGHUP only
+		if syscall.Kill(-1, sig) == syscall.ESRCH {
+			return
+		}
+	}
+	over := time.NewTimer(grace)
+	defer over.Stop()
+	for syscall.Kill(-1, 0) != syscall.ESRCH { // the dead are waited for by the daemon's reaper
+		select {
+		case <-children:
+		case <-over.C:
+			_ = syscall.Kill(-1, syscall.SIGKILL)
+			return
+		case <-time.After(5 * time.Millisecond): // a signal may have come before it was reaped
+		}
+	}
+}

@@ -1,0 +1,147 @@
+//go:build linux
+
+// Package daemon is the toolbox API: what runs inside every sandbox and does there what its owner asks for. This file puts the
+// families of operations together; each has a package of its own below this one. It links nothing of the platform outside
+// the sandbox.
+//
+// To add a family, write a package with a Handler that has Routes() []rest.Route, and list it in [New] and [Routes].
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/dugout-dev/dugout/api"
+	"github.com/dugout-dev/dugout/internal/daemon/environ"
+	"github.com/dugout-dev/dugout/internal/daemon/fs"
+	"github.com/dugout-dev/dugout/internal/daemon/info"
+	"github.com/dugout-dev/dugout/internal/daemon/process"
+	"github.com/dugout-dev/dugout/internal/daemon/reap"
+	"github.com/dugout-dev/dugout/internal/daemon/run"
+	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/rest"
+)
+
+// Config of a daemon.
+type Config struct {
+	Version string
+	Workdir string       // absolute; where relative paths and commands start
+	Env     *environ.Env // nil: that of this process
+	TS      string       // the TypeScript transpiler; a missing one is told to whoever asks for TypeScript
+	Limits  info.Limits  // as far as the engine told them
+	First   bool         // this is the first process of the sandbox: it waits for every orphan
+	Log     *slog.Logger
+}
+
+// Daemon is the toolbox API of one sandbox.
+type Daemon struct {
+	log     *slog.Logger
+	edge    *rest.Edge
+	reaper  *reap.Reaper
+	runner  *run.Runner
+	info    *info.Handler
+	files   *fs.Handler
+	process *process.Handler
+	handler func() http.Handler
+}
+
+// New returns a daemon that serves nothing yet. It does as little as it can: a sandbox waits for it.
+func New(cfg Config) *Daemon {
+	if cfg.Env == nil {
+		cfg.Env = environ.FromProcess()
+	}
+	d := &Daemon{log: cfg.Log}
+	d.edge = &rest.Edge{Source: api.SourceDaemon, Log: cfg.Log, EchoMessage: true, Statuses: map[errs.Class]int{errs.Exhausted: http.StatusInsufficientStorage}}
+	d.reaper = reap.New(cfg.First)
+	d.runner = run.New(d.reaper, cfg.Log)
+	d.info = &info.Handler{Version: cfg.Version, Workdir: cfg.Workdir, Env: cfg.Env, Limits: cfg.Limits}
+	d.files = &fs.Handler{Log: cfg.Log, Edge: d.edge, Workdir: cfg.Workdir}
+	d.process = &process.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir, TS: cfg.TS}
+	d.handler = sync.OnceValue(d.mount)
+	return d
+}
+
+// Routes lists all operations of the toolbox API. A zero daemon will do for describing them.
+func Routes(d *Daemon) []rest.Route {
+	if d == nil {
+		d = &Daemon{}
+	}
+	var all []rest.Route
+	all = append(all, d.info.Routes()...)
+	all = append(all, d.files.Routes()...)
+	all = append(all, d.process.Routes()...)
+	return all
+}
+
+// Handler serves the toolbox API.
+func (d *Daemon) Handler() http.Handler { return d.handler() }
+
+func (d *Daemon) mount() http.Handler {
+	mux := http.NewServeMux()
+	d.edge.Mount(mux, "", Routes(d), nil)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		d.edge.Fail(w, r, errs.New(errs.NotFound, "no operation %s %s", r.Method, clip(r.URL.Path)))
+	})
+	return rest.WithRequestID(d.edge.Recover(mux))
+}
+
+// Serve answers on l until ctx ends. It returns when the listener is closed and the requests under way have been given a
+// moment to finish.
+func (d *Daemon) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.handler().ServeHTTP(w, r) }),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       70 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			_ = srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Close kills what was started and waits for it.
+func (d *Daemon) Close() {
+	d.runner.Close()
+	d.process.Close()
+	d.reaper.Close()
+}
+
+// Listen makes the daemon's socket. What is left of an earlier one is removed. Only the daemon's own user and root may
+// connect.
+func Listen(path string) (net.Listener, error) {
+	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
+		_ = os.Remove(path)
+	}
+	old := syscall.Umask(0o177)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Clean(path), Net: "unix"})
+	syscall.Umask(old)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func clip(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
+}

@@ -1,0 +1,177 @@
+//go:build linux
+
+package fs
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dugout-dev/dugout/api"
+	"github.com/dugout-dev/dugout/api/toolbox"
+	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/rest"
+)
+
+func (h *Handler) download(w http.ResponseWriter, r *http.Request, in *pathIn) error {
+	path, err := h.resolve(in.Path)
+	if err != nil {
+		return err
+	}
+	f, st, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	head := w.Header()
+	head.Set("Content-Type", "application/octet-stream")
+	head.Set("Content-Description", "File Transfer")
+	head.Set("Content-Transfer-Encoding", "binary")
+	head.Set("Content-Disposition", "attachment; "+fileNames(filepath.Base(path)))
+	head.Set("Expires", "0")
+	head.Set("Cache-Control", "must-revalidate")
+	head.Set("Pragma", "public")
+	http.ServeContent(wide{w}, r, "", st.ModTime(), f)
+	return nil
+}
+
+// copyBuffer is the size of the pieces in which files are sent.
+const copyBuffer = 512 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
+
+// wide makes io.Copy send large pieces.
+type wide struct{ http.ResponseWriter }
+
+// ReadFrom implements io.ReaderFrom.
+func (w wide) ReadFrom(r io.Reader) (int64, error) {
+	return copyWide(w.ResponseWriter, r)
+}
+
+func copyWide(w io.Writer, r io.Reader) (int64, error) {
+	buf, _ := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, *buf)
+}
+
+// boundary of a bulk download; fixed on the 0.x wire.
+const boundary = "DAYTONA-FILE-BOUNDARY"
+
+type bulkDownloadIn struct {
+	Body toolbox.BulkDownload
+}
+
+func (h *Handler) bulkDownload(w http.ResponseWriter, r *http.Request, in *bulkDownloadIn) error {
+	if len(in.Body.Paths) == 0 || len(in.Body.Paths) > maxPaths {
+		return errs.New(errs.Invalid, "paths must name 1 to %d files, got %d", maxPaths, len(in.Body.Paths))
+	}
+	w.Header().Set("Content-Type", "multipart/form-data; boundary="+boundary)
+	w.WriteHeader(http.StatusOK)
+	for _, p := range in.Body.Paths {
+		if err := h.sendPart(w, r, p); err != nil {
+			return err // cuts the answer: its closing boundary is missing
+		}
+	}
+	if _, err := io.WriteString(w, "--"+boundary+"--\r\n"); err != nil {
+		return err
+	}
+	return http.NewResponseController(w).Flush()
+}
+
+// sendPart sends one file, or the reason why not. An error means that the answer cannot go on.
+func (h *Handler) sendPart(w http.ResponseWriter, r *http.Request, given string) error {
+	path, err := h.resolve(given)
+	var f *os.File
+	var st os.FileInfo
+	if err == nil {
+		f, st, err = openRegular(path)
+	}
+	if err != nil {
+		return h.sendError(w, r, given, err)
+	}
+	defer func() { _ = f.Close() }()
+	_, err = fmt.Fprintf(w, "--%s\r\nContent-Disposition: form-data; name=\"file\"; %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+		boundary, fileNames(given), contentType(path), st.Size())
+	if err != nil {
+		return err
+	}
+	n, err := copyWide(w, io.LimitReader(f, st.Size()))
+	if err != nil {
+		return err
+	}
+	if n != st.Size() {
+		return errs.New(errs.Internal, "%s shrank while it was sent", clip(path))
+	}
+	_, err = io.WriteString(w, "\r\n")
+	return err
+}
+
+func (h *Handler) sendError(w io.Writer, r *http.Request, given string, cause error) error {
+	status := h.Edge.StatusOf(cause)
+	body := api.Error{Path: given, Timestamp: time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), StatusCode: status,
+		Source: api.SourceDaemon, Method: r.Method, RequestID: rest.RequestID(r.Context()), Code: codeInvalid, Message: sentence(cause)}
+	if e, ok := errs.As(cause); ok && e.Code != "" {
+		body.Code = e.Code
+	}
+	body.Reason = body.Message
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "--%s\r\nContent-Disposition: form-data; name=\"error\"; %s\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s\r\n",
+		boundary, fileNames(given), len(b), b)
+	return err
+}
+
+// fileNames encodes a name for Content-Disposition, twice: in Latin-1 with _ for what it lacks, and in full (RFC 5987).
+// Clients find their files by it, so the full form must give back every byte.
+func fileNames(name string) string {
+	var plain, full strings.Builder
+	for _, r := range name {
+		switch {
+		case r == '\r' || r == '\n' || r == 0:
+		case r == '"' || r == '\\':
+			plain.WriteByte('\\')
+			plain.WriteByte(byte(r))
+		case r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 || r > 0xff:
+			plain.WriteByte('_')
+		default:
+			plain.WriteByte(byte(r))
+		}
+	}
+	const hex = "0123456789ABCDEF"
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c == '\r' || c == '\n' || c == 0:
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("!#$&+-.^_`|~", c) >= 0:
+			full.WriteByte(c)
+		default:
+			full.WriteByte('%')
+			full.WriteByte(hex[c>>4])
+			full.WriteByte(hex[c&15])
+		}
+	}
+	return `filename="` + plain.String() + `"; filename*=utf-8''` + full.String()
+}
+
+// kinds are the types told for the files that agents ask for; the rest are plain bytes. The system's own list is not read:
+// it belongs to the sandbox.
+var kinds = map[string]string{".txt": "text/plain; charset=utf-8", ".md": "text/markdown; charset=utf-8", ".csv": "text/csv; charset=utf-8",
+	".htm": "text/html; charset=utf-8", ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+	".mjs": "text/javascript; charset=utf-8", ".xml": "text/xml; charset=utf-8", ".json": "application/json", ".pdf": "application/pdf",
+	".wasm": "application/wasm", ".zip": "application/zip", ".gz": "application/gzip", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
+	".gif": "image/gif", ".webp": "image/webp", ".svg": "image/svg+xml", ".mp4": "video/mp4", ".mp3": "audio/mpeg", ".wav": "audio/wav"}
+
+func contentType(path string) string {
+	if t, ok := kinds[strings.ToLower(filepath.Ext(path))]; ok {
+		return t
+	}
+	return "application/octet-stream"
+}

@@ -1,0 +1,215 @@
+//go:build linux
+
+package info
+
+import (
+	"context"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dugout-dev/dugout/api/toolbox"
+)
+
+// Limits of the sandbox, where the engine told them: a sandbox that cannot see its control group knows them only from there.
+type Limits struct {
+	MilliCPU    int64 // thousandths of a core; 0: unknown
+	MemoryBytes int64 // 0: unknown
+}
+
+// usage is one reading of the counters.
+type usage struct {
+	cpu               time.Duration // used since the start
+	milliCPU          int64         // limit; 0: unknown
+	memTotal          uint64        // 0: unknown
+	memUsed, memCache uint64
+}
+
+// minWindow is the shortest time over which CPU use is measured: a call right after another gets the same figure.
+const minWindow = 200 * time.Millisecond
+
+// window remembers the previous reading of the CPU counter. Nothing runs between the calls.
+type window struct {
+	mu   sync.Mutex // guards all below
+	at   time.Time
+	used time.Duration
+	pct  float64
+}
+
+func (w *window) percent(used time.Duration, milli int64) float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if w.at.IsZero() {
+		w.at, w.used = now, used
+		return 0
+	}
+	wall := now.Sub(w.at)
+	if wall < minWindow {
+		return w.pct
+	}
+	share := float64(used-w.used) / float64(wall) * 1000 / float64(milli) * 100
+	w.at, w.used = now, used
+	w.pct = math.Round(max(share, 0)*100) / 100
+	return w.pct
+}
+
+func (h *Handler) metrics(context.Context, *struct{}) (toolbox.Metrics, error) {
+	u := read("/sys/fs/cgroup")
+	if h.Limits.MilliCPU > 0 {
+		u.milliCPU = h.Limits.MilliCPU
+	}
+	if u.milliCPU <= 0 {
+		u.milliCPU = int64(runtime.NumCPU()) * 1000
+	}
+	if h.Limits.MemoryBytes > 0 {
+		u.memTotal = uint64(h.Limits.MemoryBytes)
+	}
+	if total, _ := meminfo(); u.memTotal == 0 || total > 0 && u.memTotal > total {
+		u.memTotal = total
+	}
+	now := time.Now().UTC()
+	m := toolbox.Metrics{CPUCount: int((u.milliCPU + 999) / 1000), CPUUsedPct: h.cpu.percent(u.cpu, u.milliCPU),
+		MemTotal: u.memTotal, MemUsed: u.memUsed, MemCache: u.memCache, Timestamp: now.Format(time.RFC3339Nano), TimestampUnix: now.Unix()}
+	var fs unix.Statfs_t
+	if unix.Statfs("/", &fs) == nil {
+		size := uint64(fs.Bsize)
+		m.DiskTotal, m.DiskFree, m.DiskUsed = fs.Blocks*size, fs.Bavail*size, (fs.Blocks-fs.Bfree)*size
+	}
+	return m, nil
+}
+
+// read takes the counters from the control group that is visible below root, version 2 or 1, or else from the process table.
+func read(root string) usage {
+	if u, ok := readV2(root); ok {
+		return u
+	}
+	if u, ok := readV1(root); ok {
+		return u
+	}
+	return readProc("/proc")
+}
+
+func readV2(dir string) (u usage, ok bool) {
+	used, ok1 := number(filepath.Join(dir, "memory.current"))
+	stat := table(filepath.Join(dir, "cpu.stat"))
+	usec, ok2 := stat["usage_usec"]
+	if !ok1 || !ok2 {
+		return usage{}, false
+	}
+	u.cpu = time.Duration(usec) * time.Microsecond
+	u.memCache = table(filepath.Join(dir, "memory.stat"))["inactive_file"]
+	u.memUsed = used - min(used, u.memCache)
+	u.memTotal, _ = number(filepath.Join(dir, "memory.max"))
+	if quota, period, found := strings.Cut(content(filepath.Join(dir, "cpu.max")), " "); found {
+		u.milliCPU = milli(quota, period)
+	}
+	return u, true
+}
+
+func readV1(root string) (u usage, ok bool) {
+	used, ok1 := number(filepath.Join(root, "memory/memory.usage_in_bytes"))
+	nsec, ok2 := number(filepath.Join(root, "cpuacct/cpuacct.usage"))
+	if !ok2 {
+		nsec, ok2 = number(filepath.Join(root, "cpu,cpuacct/cpuacct.usage"))
+	}
+	if !ok1 || !ok2 {
+		return usage{}, false
+	}
+	u.cpu = time.Duration(nsec)
+	u.memCache = table(filepath.Join(root, "memory/memory.stat"))["total_inactive_file"]
+	u.memUsed = used - min(used, u.memCache)
+	if limit, ok := number(filepath.Join(root, "memory/memory.limit_in_bytes")); ok && limit < 1<<60 {
+		u.memTotal = limit
+	}
+	u.milliCPU = milli(content(filepath.Join(root, "cpu/cpu.cfs_quota_us")), content(filepath.Join(root, "cpu/cpu.cfs_period_us")))
+	return u, true
+}
+
+// clockTick is the unit of times in /proc: it has been 100 per second on every architecture since Linux 2.6.
+const clockTick = time.Second / 100
+
+// readProc adds up all processes of the sandbox. The times of ended processes are in those of the process that waited for
+// them, in the end in the daemon's. Shared memory counts once per process, so memory is an upper estimate.
+func readProc(proc string) (u usage) {
+	d, err := os.Open(proc)
+	if err != nil {
+		return u
+	}
+	defer func() { _ = d.Close() }()
+	names, _ := d.Readdirnames(-1)
+	for _, name := range names {
+		if _, err := strconv.Atoi(name); err != nil {
+			continue
+		}
+		stat := content(filepath.Join(proc, name, "stat"))
+		i := strings.LastIndexByte(stat, ')')
+		if i < 0 {
+			continue
+		}
+		f := strings.Fields(stat[i+1:])
+		if len(f) < 22 {
+			continue
+		}
+		for _, ticks := range f[11:15] { // utime, stime, cutime, cstime
+			n, _ := strconv.ParseInt(ticks, 10, 64)
+			u.cpu += time.Duration(n) * clockTick
+		}
+		m := strings.Fields(content(filepath.Join(proc, name, "statm")))
+		if len(m) >= 3 {
+			rss, _ := strconv.ParseUint(m[1], 10, 64)
+			u.memUsed += rss * uint64(os.Getpagesize())
+		}
+	}
+	return u
+}
+
+// meminfo returns the memory of the machine and what of it is free, in bytes.
+func meminfo() (total, available uint64) {
+	t := table("/proc/meminfo")
+	return t["MemTotal:"] * 1024, t["MemAvailable:"] * 1024
+}
+
+// milli is a CPU quota in thousandths of a core; 0: none.
+func milli(quota, period string) int64 {
+	q, err1 := strconv.ParseInt(quota, 10, 64)
+	p, err2 := strconv.ParseInt(period, 10, 64)
+	if err1 != nil || err2 != nil || q <= 0 || p <= 0 {
+		return 0
+	}
+	return q * 1000 / p
+}
+
+func content(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func number(path string) (uint64, bool) {
+	n, err := strconv.ParseUint(content(path), 10, 64)
+	return n, err == nil
+}
+
+// table reads lines of a name and a number.
+func table(path string) map[string]uint64 {
+	out := map[string]uint64{}
+	for line := range strings.Lines(content(path)) {
+		f := strings.Fields(line)
+		if len(f) >= 2 {
+			if n, err := strconv.ParseUint(f[1], 10, 64); err == nil {
+				out[f[0]] = n
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,311 @@
+//go:build linux
+
+// Package run runs one program to its end and collects what it writes.
+//
+// A run is a session of its own (setsid) with standard input at /dev/null, unless the caller gives another, and standard
+// output and error on one pipe. It is over when its first process has ended and its output is closed, or [Grace] after the
+// first process ended where a background child keeps the output open: that child lives on, and its later output is dropped.
+// When its timeout passes, the run is killed with everything that came out of it; see kill.go. A run does not depend on
+// whoever asked for it: a caller that goes away leaves it running.
+package run
+
+import (
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dugout-dev/dugout/internal/daemon/reap"
+)
+
+// Grace is how long after the end of its first process a run waits for background children that keep the output open.
+const Grace = 200 * time.Millisecond
+
+// Spec says what to run.
+type Spec struct {
+	Path    string        // of the program
+	Argv    []string      // with the program's name
+	Env     []string      // all of it
+	Dir     string        // must be given
+	Stdin   *os.File      // nil: /dev/null. The caller closes it after Start
+	Out     io.Writer     // gets standard output and error
+	Side    io.Writer     // gets what is written to descriptor 3; nil: there is none
+	Timeout time.Duration // 0: none
+}
+
+// Runner starts runs.
+type Runner struct {
+	Log    *slog.Logger
+	Budget *Budget // memory for outputs
+
+	reaper  *reap.Reaper
+	closing chan struct{}
+	watches sync.WaitGroup
+	pipes   sync.WaitGroup
+
+	forking sync.Mutex // guards the mark in this process's limits, from setting it to the fork
+	marks   uint64
+
+	mu   sync.Mutex // guards open
+	open map[*os.File]struct{}
+
+	null   func() (*os.File, error)
+	oomAdj func() string
+}
+
+// New returns a runner over reaper.
+func New(reaper *reap.Reaper, log *slog.Logger) *Runner {
+	return &Runner{Log: log, Budget: NewBudget(MaxHeld), reaper: reaper, closing: make(chan struct{}), open: map[*os.File]struct{}{},
+		null: sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) }), oomAdj: sync.OnceValue(childOOMAdj)}
+}
+
+// Run is a program that runs or ran.
+type Run struct {
+	Pid int // of its first process; the id of its session
+
+	proc     *reap.Process
+	mark     uint64
+	done     chan struct{}
+	timedOut atomic.Bool
+	kill     chan struct{}
+	killOnce sync.Once
+}
+
+// Done is closed when the run is over: its first process ended and its output is complete.
+func (r *Run) Done() <-chan struct{} { return r.done }
+
+// TimedOut reports whether the run was killed because its timeout passed. Call it after Done.
+func (r *Run) TimedOut() bool { return r.timedOut.Load() }
+
+// ExitCode returns the exit code, -1 when a signal ended the program. Call it after Done.
+func (r *Run) ExitCode() int {
+	if ws := r.proc.Status(); ws.Exited() {
+		return ws.ExitStatus()
+	}
+	return -1
+}
+
+// Kill ends the run as its timeout would, but does not count as one. It does not wait.
+func (r *Run) Kill() { r.killOnce.Do(func() { close(r.kill) }) }
+
+// Start starts spec. An error is that of the operating system (*fs.PathError): nothing was run.
+func (r *Runner) Start(spec Spec) (*Run, error) {
+	if st, err := os.Stat(spec.Dir); err != nil {
+		return nil, &fs.PathError{Op: "chdir", Path: spec.Dir, Err: errno(err)}
+	} else if !st.IsDir() {
+		return nil, &fs.PathError{Op: "chdir", Path: spec.Dir, Err: syscall.ENOTDIR}
+	}
+	stdin := spec.Stdin
+	if stdin == nil {
+		null, err := r.null()
+		if err != nil {
+			return nil, err
+		}
+		stdin = null
+	}
+	out, outW, err := r.pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(outW) }()
+	files := []uintptr{stdin.Fd(), uintptr(outW), uintptr(outW)}
+	var side *os.File
+	if spec.Side != nil {
+		var sideW int
+		if side, sideW, err = r.pipe(); err != nil {
+			r.closePipe(out)
+			return nil, err
+		}
+		defer func() { _ = unix.Close(sideW) }()
+		files = append(files, uintptr(sideW))
+	}
+
+	r.forking.Lock()
+	r.marks++
+	mark := markBase + r.marks
+	setMark(mark)
+	proc, err := r.reaper.Start(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	r.forking.Unlock()
+	if err != nil {
+		r.closePipe(out)
+		if side != nil {
+			r.closePipe(side)
+		}
+		return nil, &fs.PathError{Op: "exec", Path: spec.Path, Err: err}
+	}
+	r.yieldToOOM(proc.Pid)
+
+	run := &Run{Pid: proc.Pid, proc: proc, mark: mark, done: make(chan struct{}), kill: make(chan struct{})}
+	collected := make(chan struct{})
+	var pending atomic.Int32
+	pending.Store(1)
+	if side != nil {
+		pending.Store(2)
+	}
+	closed := func() {
+		if pending.Add(-1) == 0 {
+			close(collected)
+		}
+	}
+	r.collect(out, spec.Out, closed)
+	if side != nil {
+		r.collect(side, spec.Side, closed)
+	}
+	r.watches.Add(1)
+	go r.watch(run, spec.Timeout, collected)
+	return run, nil
+}
+
+// watch sees a run to its end.
+func (r *Runner) watch(run *Run, timeout time.Duration, collected <-chan struct{}) {
+	defer r.watches.Done()
+	defer close(run.done)
+	var expired <-chan time.Time
+	if timeout > 0 {
+		t := time.NewTimer(timeout - time.Since(run.proc.Started))
+		defer t.Stop()
+		expired = t.C
+	}
+	select {
+	case <-run.proc.Done():
+	case <-expired:
+		run.timedOut.Store(true)
+		r.killTree(run)
+		<-run.proc.Done()
+	case <-run.kill:
+		r.killTree(run)
+		<-run.proc.Done()
+	case <-r.closing:
+		r.killTree(run)
+		<-run.proc.Done()
+	}
+	select {
+	case <-collected:
+		return
+	default:
+	}
+	grace := time.NewTimer(Grace)
+	defer grace.Stop()
+	select {
+	case <-collected:
+	case <-grace.C:
+	case <-r.closing:
+	}
+}
+
+// pipe returns the reading end, which waits in the poller, and the writing end, which blocks as programs expect.
+func (r *Runner) pipe() (*os.File, int, error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, 0, os.NewSyscallError("pipe2", err)
+	}
+	_ = unix.SetNonblock(p[0], true)
+	f := os.NewFile(uintptr(p[0]), "output")
+	r.mu.Lock()
+	r.open[f] = struct{}{}
+	r.mu.Unlock()
+	return f, p[1], nil
+}
+
+func (r *Runner) closePipe(f *os.File) {
+	r.mu.Lock()
+	delete(r.open, f)
+	r.mu.Unlock()
+	_ = f.Close()
+}
+
+func (r *Runner) collect(f *os.File, w io.Writer, closed func()) {
+	r.pipes.Add(1)
+	go func() {
+		defer r.pipes.Done()
+		defer r.closePipe(f)
+		defer closed()
+		if rf, ok := w.(io.ReaderFrom); ok {
+			_, _ = rf.ReadFrom(f)
+			return
+		}
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := f.Read(buf)
+			if n > 0 {
+				_, _ = w.Write(buf[:n])
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+}
+
+// Close kills all runs and waits for them. Background children of ended runs are not killed.
+func (r *Runner) Close() {
+	close(r.closing)
+	r.watches.Wait()
+	r.mu.Lock()
+	for f := range r.open {
+		_ = f.Close()
+	}
+	r.mu.Unlock()
+	r.pipes.Wait()
+}
+
+// MemFile returns a file that holds data, lives in memory only and stands at its beginning: standard input for a program.
+func MemFile(name string, data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(data); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// childOOMAdj is what children get: 500 over the daemon's own, so that the kernel takes them first.
+func childOOMAdj() string {
+	b, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return ""
+	}
+	own, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return ""
+	}
+	return strconv.Itoa(min(own+500, 1000))
+}
+
+// yieldToOOM makes a new child the kernel's choice when memory runs out, before the daemon. Its own children inherit that.
+// Setting it here and not before the fork means that the daemon is never the preferred one, not for a moment.
+func (r *Runner) yieldToOOM(pid int) {
+	adj := r.oomAdj()
+	if adj == "" {
+		return
+	}
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil { // it ended, or this kernel does not let us
+		return
+	}
+	_, _ = unix.Write(fd, []byte(adj))
+	_ = unix.Close(fd)
+}
+
+func errno(err error) error {
+	if pe, ok := err.(*fs.PathError); ok {
+		return pe.Err
+	}
+	return err
+}
