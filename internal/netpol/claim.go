@@ -1,0 +1,232 @@
+package netpol
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/dugout-dev/dugout/internal/engine"
+	"github.com/dugout-dev/dugout/internal/errs"
+)
+
+// Claim takes a slot out of the prepared ones, or makes one, and puts policy in force for it before it returns. The slot
+// belongs to the caller until Release, across restarts of the process: the caller remembers it and adopts it.
+// Errors: Invalid or TooLarge (the policy), Exhausted (no slot is left), Unavailable (the kernel refused; nothing is open).
+func (n *Net) Claim(ctx context.Context, policy Policy) (engine.Net, error) {
+	if _, err := policy.verdict(0); err != nil {
+		return engine.Net{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return engine.Net{}, errs.Wrap(err, errs.Timeout, "the network was not claimed in time")
+	}
+	k, s, err := n.take()
+	if err != nil {
+		return engine.Net{}, err
+	}
+	if err := n.enforce(k, s, policy); err != nil {
+		n.doom(k)
+		return engine.Net{}, err
+	}
+	return engine.Net{Slot: k, Netns: n.pin(k), Addr: slotAddr(n.subnet, k), DNS: n.resolver}, nil
+}
+
+// take makes a slot claimed: it carries nothing until it is enforced.
+func (n *Net) take() (int, *slot, error) {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return 0, nil, errs.New(errs.Unavailable, "the sandbox network is closed")
+	}
+	if last := len(n.ready) - 1; last >= 0 {
+		k := n.ready[last]
+		n.ready = n.ready[:last]
+		s := n.slots[k]
+		s.state = claimed
+		n.mu.Unlock()
+		n.nudge()
+		return k, s, nil
+	}
+	k, s, err := n.reserve()
+	n.mu.Unlock()
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := n.build(k); err != nil {
+		n.doom(k)
+		return 0, nil, errs.Wrap(err, errs.Unavailable, "a network for the sandbox could not be made")
+	}
+	n.mu.Lock()
+	s.state = claimed
+	n.mu.Unlock()
+	n.nudge()
+	return k, s, nil
+}
+
+// reserve picks a free number. Callers hold mu.
+func (n *Net) reserve() (int, *slot, error) {
+	for range n.cfg.MaxSlots {
+		n.cursor = n.cursor%n.cfg.MaxSlots + 1
+		if n.slots[n.cursor] == nil {
+			s := &slot{state: making}
+			n.slots[n.cursor] = s
+			return n.cursor, s, nil
+		}
+	}
+	return 0, nil, errs.New(errs.Exhausted, "all %d network slots of this runner are in use", n.cfg.MaxSlots)
+}
+
+// enforce puts policy in force for a claimed slot, unless it is not claimed any more.
+func (n *Net) enforce(k int, s *slot, policy Policy) error {
+	v, err := policy.verdict(k)
+	if err != nil {
+		return err
+	}
+	s.verbs.Lock()
+	defer s.verbs.Unlock()
+	if n.stateOf(k, s) != claimed {
+		return notClaimed(k)
+	}
+	if err := n.rules.change(map[int]entry{k: {bound: true, verdict: v}}); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	s.blocked = policy.BlockAll
+	n.mu.Unlock()
+	return nil
+}
+
+func notClaimed(k int) error {
+	return errs.New(errs.NotFound, "network slot %d is not in use", k)
+}
+
+// stateOf returns the state of s while it still is slot k, otherwise doomed.
+func (n *Net) stateOf(k int, s *slot) state {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.slots[k] != s {
+		return doomed
+	}
+	return s.state
+}
+
+// SetPolicy replaces the policy of a claimed slot in one step. Connections that the new policy does not allow end: every
+// packet that leaves a sandbox is judged, not only the first of a connection. When it fails the old policy stays in force.
+func (n *Net) SetPolicy(_ context.Context, slot int, policy Policy) error {
+	n.mu.Lock()
+	s := n.slots[slot]
+	n.mu.Unlock()
+	if s == nil {
+		return notClaimed(slot)
+	}
+	return n.enforce(slot, s, policy)
+}
+
+// Adopt takes back a slot whose sandbox survived the process that claimed it, and puts policy in force again. NotFound says
+// that the slot or a part of it is gone: the sandbox has no network and must be stopped. Adopting twice is a success.
+func (n *Net) Adopt(_ context.Context, net engine.Net, policy Policy) error {
+	if _, err := policy.verdict(net.Slot); err != nil {
+		return err
+	}
+	k := net.Slot
+	n.mu.Lock()
+	s := n.slots[k]
+	n.mu.Unlock()
+	switch {
+	case s == nil:
+		return notClaimed(k)
+	case net.Addr != slotAddr(n.subnet, k) || net.Netns != n.pin(k):
+		return errs.New(errs.NotFound, "network slot %d has address %s, not %s", k, slotAddr(n.subnet, k), net.Addr)
+	case !isPinned(n.pin(k)):
+		return errs.New(errs.NotFound, "the network namespace of slot %d is gone", k)
+	}
+	if err := n.reclaim(k, s); err != nil {
+		return err
+	}
+	return n.enforce(k, s, policy)
+}
+
+func (n *Net) reclaim(k int, s *slot) error {
+	s.verbs.Lock()
+	defer s.verbs.Unlock()
+	if now := n.stateOf(k, s); now != found && now != claimed {
+		return notClaimed(k)
+	}
+	if err := n.configureHost(k); err != nil {
+		return errs.Wrap(err, errs.NotFound, "the link of network slot %d is gone", k)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.slots[k] != s || s.state != found && s.state != claimed {
+		return notClaimed(k)
+	}
+	s.state = claimed
+	return nil
+}
+
+// Release gives a slot back. The caller has ended everything in it. When Release returns, nothing leaves the slot and it is
+// given to nobody before it is proven clean. Releasing a slot that is not in use is a success.
+func (n *Net) Release(ctx context.Context, slot int) error {
+	n.mu.Lock()
+	s := n.slots[slot]
+	n.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	s.verbs.Lock()
+	defer s.verbs.Unlock()
+	n.mu.Lock()
+	if n.slots[slot] != s || s.state != claimed && s.state != found {
+		n.mu.Unlock()
+		return nil
+	}
+	s.state = releasing
+	n.mu.Unlock()
+	bound := n.rules.entry(slot).bound
+	if err := n.rules.change(map[int]entry{slot: {bound: bound}}); err != nil {
+		// It cannot be reused; destroying it tries the rules again and takes the link away in any case.
+		n.log.WarnContext(ctx, "network slot could not be shut, destroying it", "slot", slot, "error", err)
+		n.doom(slot)
+		return nil
+	}
+	n.nudge()
+	return nil
+}
+
+// doom gives a slot to the background to destroy.
+func (n *Net) doom(k int) {
+	n.mu.Lock()
+	if s := n.slots[k]; s != nil {
+		s.state = doomed
+	}
+	n.mu.Unlock()
+	n.nudge()
+}
+
+// Sweep destroys every slot of the instance that an earlier process left and nobody adopted, and returns how many there
+// were. Call it once, after all Adopt calls.
+func (n *Net) Sweep(ctx context.Context) (int, error) {
+	n.mu.Lock()
+	var left []int
+	for k, s := range n.slots {
+		if s.state == found {
+			s.state = doomed
+			left = append(left, k)
+		}
+	}
+	n.mu.Unlock()
+	if len(left) == 0 {
+		return 0, nil
+	}
+	return len(left), n.destroy(ctx, left)
+}
+
+// source tells the resolver who asks: ok is false for addresses that no claimed slot has.
+func (n *Net) source(a netip.Addr) (slot int, blocked, ok bool) {
+	k := slotOf(n.subnet, a)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := n.slots[k]
+	if s == nil || s.state != claimed {
+		return 0, false, false
+	}
+	return k, s.blocked, true
+}
