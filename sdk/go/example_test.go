@@ -1,0 +1,72 @@
+package dugout_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"strings"
+	"time"
+
+	dugout "github.com/dugout-dev/dugout/sdk/go"
+)
+
+func Example() {
+	ctx := context.Background()
+	client, err := dugout.New(dugout.Options{}) // DUGOUT_API_URL and DUGOUT_API_KEY
+	if err != nil {
+		log.Fatal(err)
+	}
+	sandbox, err := client.Create(ctx, dugout.CreateOptions{Labels: map[string]string{"purpose": "example"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sandbox.Delete(ctx)
+
+	if err := sandbox.Files().Upload(ctx, "data.txt", strings.NewReader("one\ntwo\n")); err != nil {
+		log.Fatal(err)
+	}
+	result, err := sandbox.Exec(ctx, "wc -l < data.txt", dugout.ExecOptions{Timeout: 10 * time.Second})
+	switch {
+	case errors.Is(err, dugout.ErrTimeout):
+		log.Fatal("it took too long")
+	case err != nil:
+		log.Fatal(err)
+	}
+	fmt.Println(result.ExitCode, result.Output)
+}
+
+func ExampleSandbox_CodeRun() {
+	ctx := context.Background()
+	local, err := dugout.Local("") // the installation on this host
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := dugout.New(local)
+	if err != nil {
+		log.Fatal(err)
+	}
+	sandbox, err := client.Get(ctx, "box")
+	if err != nil {
+		log.Fatal(err)
+	}
+	result, err := sandbox.CodeRun(ctx, dugout.Python, "print(1 + 1)", dugout.CodeOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(result.Output)
+}
+
+func ExampleClient_List() {
+	ctx := context.Background()
+	client, err := dugout.New(dugout.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for sandbox, err := range client.List(ctx, dugout.ListOptions{States: []dugout.State{dugout.Started}}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(sandbox.Name)
+	}
+}
