@@ -78,7 +78,7 @@ func testConflict(t *testing.T, r *rig) {
 	for name, change := range map[string]func(*engine.Spec){
 		"env":      func(s *engine.Spec) { s.Env = map[string]string{"A": "2"} },
 		"hostname": func(s *engine.Spec) { s.Hostname = "other" },
-		"limits":   func(s *engine.Spec) { s.Limits.Pids += 1 },
+		"limits":   func(s *engine.Spec) { s.Limits.Pids = 77 },
 		"strict":   func(s *engine.Spec) { s.Strict = !s.Strict },
 	} {
 		other := spec

@@ -175,7 +175,7 @@ func (e *Engine) status(b *box) (engine.Status, bool) {
 	made, rec, st, running := b.made, b.rec, b.st, b.run != nil
 	b.mu.Unlock()
 	status := engine.Status{
-		Spec: cloneSpec(rec.Spec), State: engine.Stopped, StartedAt: st.StartedAt, StoppedAt: st.StoppedAt, Reason: st.Reason, ExitCode: st.ExitCode,
+		Spec: rec.Spec.Clone(), State: engine.Stopped, StartedAt: st.StartedAt, StoppedAt: st.StoppedAt, Reason: st.Reason, ExitCode: st.ExitCode,
 		OOMKills: st.OOMKills, Net: st.Net, DiskLimit: e.disk.enforces(),
 	}
 	if running {

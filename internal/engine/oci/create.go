@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"maps"
 	"os"
 	"slices"
 	"time"
@@ -13,8 +12,8 @@ import (
 
 // Create makes the writable layer and the record of a sandbox.
 func (e *Engine) Create(ctx context.Context, spec engine.Spec) error {
-	spec = cloneSpec(spec)
-	if err := checkSpec(spec); err != nil {
+	spec = spec.Clone()
+	if err := spec.Check(); err != nil {
 		return err
 	}
 	return e.verb(ctx, spec.ID, true, func(ctx context.Context, b *box) (func(context.Context), error) {
@@ -53,7 +52,7 @@ func (e *Engine) create(ctx context.Context, b *box, spec engine.Spec, digest st
 	if err != nil {
 		return errs.Wrap(err, errs.NotFound, "the image directory %s is not there", spec.Image.Rootfs)
 	}
-	spec.Limits = mergeLimits(e.cfg.Defaults, spec.Limits)
+	spec.Limits = spec.Limits.Or(e.cfg.Defaults)
 	first, err := e.ids.take()
 	if err != nil {
 		return err
@@ -86,13 +85,4 @@ func (e *Engine) create(ctx context.Context, b *box, spec engine.Spec, digest st
 	e.crash("create-committed")
 	b.set(func() { b.made, b.rec, b.st = true, rec, state{Phase: phaseStopped, ExitCode: -1} })
 	return nil
-}
-
-// cloneSpec keeps the caller's maps out of the engine and the engine's out of the caller's hands.
-func cloneSpec(spec engine.Spec) engine.Spec {
-	spec.Env = maps.Clone(spec.Env)
-	spec.Labels = maps.Clone(spec.Labels)
-	spec.Image.Env = maps.Clone(spec.Image.Env)
-	spec.Image.Entrypoint = slices.Clone(spec.Image.Entrypoint)
-	return spec
 }

@@ -15,7 +15,6 @@ var (
 	ResolveUser      = resolveUser
 	ParseCgroups     = parseCgroups
 	RuncError        = runcError
-	CheckSpec        = checkSpec
 )
 
 type SandboxUser = sandboxUser

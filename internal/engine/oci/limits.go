@@ -10,13 +10,13 @@ import (
 // SetLimits changes the limits of a sandbox, live where it runs. OpenFiles takes effect at the next start: a limit of open
 // files belongs to processes, not to the sandbox.
 func (e *Engine) SetLimits(ctx context.Context, id string, limits engine.Limits) error {
-	if err := checkLimits(limits); err != nil {
+	if err := limits.Check(); err != nil {
 		return err
 	}
 	return e.verb(ctx, id, false, func(_ context.Context, b *box) (func(context.Context), error) {
 		rec, _, _ := b.get()
 		old := rec.Spec.Limits
-		next := mergeLimits(old, limits)
+		next := limits.Or(old)
 		if err := e.applyLimits(b, next); err != nil {
 			return nil, err
 		}

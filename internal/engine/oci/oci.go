@@ -192,7 +192,7 @@ func (c Config) complete() (Config, error) {
 	if c.UIDFirst < 100000 || c.UIDRanges < 1 || uint64(c.UIDFirst)+uint64(c.UIDRanges)*idRangeSize > 1<<32-2 {
 		return c, errs.New(errs.Invalid, "uid_first %d with uid_ranges %d does not lie between 100000 and 2^32-2", c.UIDFirst, c.UIDRanges)
 	}
-	c.Defaults = mergeLimits(DefaultLimits, c.Defaults)
+	c.Defaults = c.Defaults.Or(DefaultLimits)
 	return c, nil
 }
 

@@ -143,6 +143,14 @@ func readRecord(path, id string) (record, error) {
 
 func isErrno(err error, errno unix.Errno) bool { return errors.Is(err, errno) }
 
+// clip bounds foreign text in an error message.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "..."
+	}
+	return s
+}
+
 func firstLine(b []byte) string {
 	line, _, _ := bytes.Cut(bytes.TrimSpace(b), []byte("\n"))
 	if len(line) > 300 {

@@ -1,12 +1,14 @@
-package oci
+package engine
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
-	"github.com/dugout-dev/dugout/internal/engine"
 	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/id"
 )
 
 // Bounds of what a spec may ask for. The text limits keep a start below the kernel's limit for arguments and environment.
@@ -22,13 +24,14 @@ const (
 	maxEnvVar    = 120 << 10
 )
 
-// checkSpec refuses what cannot be made, naming the field.
-func checkSpec(spec engine.Spec) error {
-	if !isSandboxID(spec.ID) {
+// Check refuses what no engine makes: Invalid, naming the field, or NotFound when the image directory is not there. Engines
+// call it in Create, before anything else.
+func (spec Spec) Check() error {
+	if !id.IsUUID(spec.ID) {
 		return errs.New(errs.Invalid, "id is %q, it must be a UUID in lower case", clip(spec.ID))
 	}
-	if spec.Class != engine.ClassContainer {
-		return errs.New(errs.Invalid, "class is %q, this engine makes only %q", clip(spec.Class), engine.ClassContainer)
+	if spec.Class != ClassContainer {
+		return errs.New(errs.Invalid, "class is %q, this engine makes only %q", clip(spec.Class), ClassContainer)
 	}
 	if err := checkHostname(spec.Hostname); err != nil {
 		return err
@@ -61,7 +64,7 @@ func checkSpec(spec engine.Spec) error {
 	if count > maxEnvVars || total > maxEnvBytes {
 		return errs.New(errs.Invalid, "env has %d variables with %d bytes, the most is %d variables with %d bytes", count, total, maxEnvVars, maxEnvBytes)
 	}
-	return checkLimits(spec.Limits)
+	return spec.Limits.Check()
 }
 
 func checkHostname(name string) error {
@@ -71,8 +74,8 @@ func checkHostname(name string) error {
 	return nil
 }
 
-// checkLimits takes zero for "not said".
-func checkLimits(l engine.Limits) error {
+// Check refuses limits out of range: Invalid, naming the field. Zero is "not said".
+func (l Limits) Check() error {
 	for _, f := range []struct {
 		name       string
 		value, min int64
@@ -87,17 +90,26 @@ func checkLimits(l engine.Limits) error {
 	return nil
 }
 
-// mergeLimits returns base with the fields that over sets.
-func mergeLimits(base, over engine.Limits) engine.Limits {
-	for _, f := range []struct{ to, from *int64 }{
-		{&base.MilliCPU, &over.MilliCPU}, {&base.MemoryBytes, &over.MemoryBytes}, {&base.DiskBytes, &over.DiskBytes},
-		{&base.Pids, &over.Pids}, {&base.OpenFiles, &over.OpenFiles},
+// Or returns l with the fields of defaults where l is zero.
+func (l Limits) Or(defaults Limits) Limits {
+	for _, f := range []struct{ value, base *int64 }{
+		{&l.MilliCPU, &defaults.MilliCPU}, {&l.MemoryBytes, &defaults.MemoryBytes}, {&l.DiskBytes, &defaults.DiskBytes},
+		{&l.Pids, &defaults.Pids}, {&l.OpenFiles, &defaults.OpenFiles},
 	} {
-		if *f.from != 0 {
-			*f.to = *f.from
+		if *f.value == 0 {
+			*f.value = *f.base
 		}
 	}
-	return base
+	return l
+}
+
+// Clone returns a copy that shares no map and no slice with spec.
+func (spec Spec) Clone() Spec {
+	spec.Env = maps.Clone(spec.Env)
+	spec.Labels = maps.Clone(spec.Labels)
+	spec.Image.Env = maps.Clone(spec.Image.Env)
+	spec.Image.Entrypoint = slices.Clone(spec.Image.Entrypoint)
+	return spec
 }
 
 // clip bounds foreign text in an error message.
