@@ -246,7 +246,9 @@ func (c *Controller) attempt(ctx context.Context, p *plan, key Key, refused []st
 	}
 	s.CreatedAt, s.UpdatedAt, s.LastActivityAt, s.StateSince = now, now, now, now
 	s.Version = 1
-	if err := c.deps.Store.Insert(ctx, s, key, p.quota); err != nil {
+	if err := c.deps.Store.Insert(ctx, s, key, p.quota); errors.Is(err, ErrRunnerFull) {
+		return Sandbox{}, &fullError{runner.ID, err}
+	} else if err != nil {
 		return Sandbox{}, err
 	}
 	// From here on the row is the truth. The caller may leave; the work goes on.

@@ -13,6 +13,9 @@ import (
 // ErrKeyTaken is what [Rows.Insert] returns when a sandbox with the same idempotency key exists in the organization.
 var ErrKeyTaken = errs.New(errs.Conflict, "a sandbox with this Idempotency-Key exists already").WithCode("IDEMPOTENCY_KEY_TAKEN")
 
+// ErrRunnerFull is what [Rows.Insert] returns when the runner carries its limit already, or has left.
+var ErrRunnerFull = errs.New(errs.Exhausted, "no capacity: the runner is full").WithCode("RUNNER_FULL")
+
 // Key is the caller's name for a create: the same key and the same request mean the same sandbox. Value is "" for none.
 type Key struct {
 	Value string
@@ -33,8 +36,8 @@ type Settings struct {
 
 // Rows keeps sandboxes. Every method that acts for a caller takes the organization: another one's row is NotFound.
 type Rows interface {
-	// Insert checks the quota and adds the sandbox in one transaction. Errors: Exhausted (quota, or its runner is full),
-	// Conflict (name taken), [ErrKeyTaken].
+	// Insert checks the quota and adds the sandbox in one transaction. Errors: Exhausted (quota),
+	// Conflict (name taken), [ErrKeyTaken], [ErrRunnerFull].
 	Insert(ctx context.Context, s Sandbox, key Key, q Quota) error
 	// Find returns the sandbox whose id, else whose name it is. Destroyed ones are found by id.
 	Find(ctx context.Context, orgID, idOrName string) (Sandbox, error)

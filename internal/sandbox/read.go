@@ -172,7 +172,7 @@ func cursor(f *Filter, last *Sandbox) string {
 	m := mark{Sort: f.Sort, Asc: f.Ascending, ID: last.ID}
 	switch f.Sort {
 	case "name":
-		m.Text = last.Name
+		m.Text = strings.ToLower(last.Name) // names are sorted without regard to case
 	case "cpu":
 		m.Num = last.CPU
 	case "memoryGib":
