@@ -60,7 +60,7 @@ func (b *builder) steps() []buildStep {
 	}
 	for _, s := range r.Steps {
 		steps = append(steps, buildStep{s.Name, 1, func(ctx context.Context) error {
-			return b.inside(ctx, s.User, nil, "/bin/sh", "-e", "-c", s.Run)
+			return b.inside(ctx, s.User, "/bin/sh", "-e", "-c", s.Run)
 		}})
 	}
 	return append(steps, buildStep{"tidy", 2, b.tidy})
@@ -124,7 +124,7 @@ func (b *builder) onHost(ctx context.Context, line func(string), args ...string)
 }
 
 // inside runs a program of the image, as user (empty: root) in that user's home, with the host's network and resolver.
-func (b *builder) inside(ctx context.Context, user string, env []string, args ...string) error {
+func (b *builder) inside(ctx context.Context, user string, args ...string) error {
 	spec, home := "0:0", "/root"
 	for _, a := range b.recipe.Accounts {
 		if a.Name == user {
@@ -138,7 +138,7 @@ func (b *builder) inside(ctx context.Context, user string, env []string, args ..
 	if path == "" {
 		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	}
-	call := []string{b.rootfs, spec, home}
+	call := []string{b.rootfs, spec}
 	for _, file := range []string{"/etc/resolv.conf", "/etc/hosts"} {
 		if _, err := os.Stat(file); err == nil {
 			call = append(call, file, file)
@@ -150,6 +150,7 @@ func (b *builder) inside(ctx context.Context, user string, env []string, args ..
 	}
 	call = append(call, "--",
 		"PATH="+path, "HOME="+home, "USER="+user, "LOGNAME="+user, "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
-	call = slices.Concat(call, inherited(networkVariables), clientEnv, env, args)
+	call = slices.Concat(call, inherited(networkVariables), clientEnv,
+		[]string{"/bin/sh", "-c", `cd "$0" && exec "$@"`, home}, args)
 	return runTool(ctx, chrootScript, b.work, hostEnv(b.work), call, b.line)
 }

@@ -61,7 +61,7 @@ func (b *builder) addHostCertificates(ctx context.Context) error {
 			}
 		}
 	}
-	return b.inside(ctx, "", nil, "update-ca-certificates")
+	return b.inside(ctx, "", "update-ca-certificates")
 }
 
 // authorities returns the certificates of a PEM bundle that may sign others, by the hash of their DER form.

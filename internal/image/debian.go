@@ -44,7 +44,8 @@ func (b *builder) bootstrap(ctx context.Context) error {
 		args = append(args, "--dpkgopt=path-include="+p)
 	}
 	args = append(args, d.Suite, b.rootfs)
-	if sources := aptSources(os.DirFS("/etc/apt"), d.Suite); len(sources) > 0 {
+	sources := aptSources(os.DirFS("/etc/apt"), d.Suite)
+	if len(sources) > 0 {
 		// In a file and not as arguments: an entry may hold a password. Without one mmdebstrap has its own default.
 		list := filepath.Join(b.work, "sources.list")
 		if err := os.WriteFile(list, []byte(strings.Join(sources, "\n")+"\n"), 0o600); err != nil {
@@ -65,18 +66,19 @@ func (b *builder) bootstrap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.settleApt(ctx)
+	return b.settleApt(ctx, sources)
 }
 
 // settleApt leaves the package tools as a sandbox shall find them: same mirrors as the host, none of its passwords.
-func (b *builder) settleApt(ctx context.Context) error {
-	const sources = "etc/apt/sources.list"
-	data, err := b.root.ReadFile(sources)
-	if err != nil {
-		return err
-	}
-	if err := b.writeFile(sources, withoutPasswords(string(data)), 0o644); err != nil {
-		return err
+// sources are what mmdebstrap was given; when that was nothing, its own default stays.
+func (b *builder) settleApt(ctx context.Context, sources []string) error {
+	if len(sources) > 0 {
+		if err := b.emptyDir("etc/apt/sources.list.d", 0o755); err != nil {
+			return err
+		}
+		if err := b.writeFile("etc/apt/sources.list", withoutPasswords(strings.Join(sources, "\n")), 0o644); err != nil {
+			return err
+		}
 	}
 	conf := "Acquire::Languages \"none\";\n"
 	for _, opt := range hostAptOptions(ctx) {
@@ -85,7 +87,8 @@ func (b *builder) settleApt(ctx context.Context) error {
 		}
 		conf += opt.String() + ";\n"
 	}
-	if err := b.root.RemoveAll("etc/apt/apt.conf.d/99mmdebstrap"); err != nil {
+	err := b.root.RemoveAll("etc/apt/apt.conf.d/99mmdebstrap")
+	if err != nil {
 		return err
 	}
 	if err := b.writeFile("etc/apt/apt.conf.d/99dugout", conf, 0o644); err != nil {

@@ -10,10 +10,10 @@ import (
 // check then proves that the list is complete.
 func (b *builder) installWheels(ctx context.Context) error {
 	args := append([]string{"python3", "-m", "pip", "install", "--progress-bar=off", "--no-deps", "--only-binary=:all:"}, b.recipe.Python.Wheels...)
-	if err := b.inside(ctx, "", nil, args...); err != nil {
+	if err := b.inside(ctx, "", args...); err != nil {
 		return err
 	}
-	return b.inside(ctx, "", nil, "python3", "-m", "pip", "check")
+	return b.inside(ctx, "", "python3", "-m", "pip", "check")
 }
 
 // nodeScript unpacks the wheel $1 and moves the tree it carries to /usr/local; further arguments are npm packages. The
@@ -41,7 +41,7 @@ if [ $# -gt 0 ]; then npm install --global --no-audit --no-fund --cache /tmp/npm
 
 func (b *builder) installNode(ctx context.Context) error {
 	args := append([]string{"/bin/sh", "-e", "-c", nodeScript, "sh", b.recipe.Node.Wheel}, b.recipe.Node.Packages...)
-	return b.inside(ctx, "", nil, args...)
+	return b.inside(ctx, "", args...)
 }
 
 // hostClient is a file or folder of the host that an index client inside needs to see during the build.

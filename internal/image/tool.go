@@ -28,15 +28,15 @@ exit $?`
 
 // chrootScript prepares ROOT and runs a command in it:
 //
-//	ROOT USER WORKDIR [SOURCE TARGET]... -- ENVIRONMENT... COMMAND...
+//	ROOT USER [SOURCE TARGET]... -- ENVIRONMENT... COMMAND...
 //
 // The directories that must be empty in the image are covered, so what is written there is gone afterwards. Sources are
 // files or directories of the host that appear, read-only, at TARGET.
 const chrootScript = `set -e
 umask 022
 mount --make-rprivate /
-root=$1 user=$2 workdir=$3
-shift 3
+root=$1 user=$2
+shift 2
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 for node in null zero full random urandom tty; do
@@ -54,7 +54,7 @@ while [ "$1" != -- ]; do
 	shift 2
 done
 shift
-chroot --userspec="$user" "$root" /usr/bin/env -i -C "$workdir" "$@"
+chroot --userspec="$user" "$root" /usr/bin/env -i "$@"
 exit $?`
 
 const (
