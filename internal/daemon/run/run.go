@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -52,7 +53,7 @@ type Runner struct {
 	pipes   sync.WaitGroup
 
 	forking sync.Mutex // guards the mark in this process's limits, from setting it to the fork
-	marks   uint64
+	marks   uint64     // the last mark's number; it starts at random, so that daemons in one pid namespace do not share marks
 
 	mu   sync.Mutex // guards open
 	open map[*os.File]struct{}
@@ -63,7 +64,7 @@ type Runner struct {
 
 // New returns a runner over reaper.
 func New(reaper *reap.Reaper, log *slog.Logger) *Runner {
-	return &Runner{Log: log, Budget: NewBudget(MaxHeld), reaper: reaper, closing: make(chan struct{}), open: map[*os.File]struct{}{},
+	return &Runner{Log: log, marks: uint64(rand.Uint32()) << 16, Budget: NewBudget(MaxHeld), reaper: reaper, closing: make(chan struct{}), open: map[*os.File]struct{}{},
 		null: sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) }), oomAdj: sync.OnceValue(childOOMAdj)}
 }
 
