@@ -1,3 +1,5 @@
+//go:build linux
+
 package script_test
 
 import (
@@ -6,27 +8,29 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"maps"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/dugout-dev/dugout/api"
-	"github.com/dugout-dev/dugout/api/toolbox"
+	"github.com/dugout-dev/dugout/internal/daemon"
 	"github.com/dugout-dev/dugout/internal/id"
 )
 
-// double is a server whose sandboxes are directories: commands really run in a shell, files really are there. It knows as
-// much of the wire as the command line uses and is as strict about it.
+// double is a server whose sandboxes are directories with a real daemon in front: commands run, files are there. Its
+// control plane knows as much of the wire as the command line uses.
 type double struct {
 	*httptest.Server
 	key string
@@ -34,15 +38,17 @@ type double struct {
 	mu        sync.Mutex
 	sandboxes map[string]*box // by id
 	order     []string
+	daemons   []*exec.Cmd
+	bin       string // the directory of the daemon's binary
 }
 
 type box struct {
 	api.Sandbox
-	dir string
+	proxy http.Handler // to its daemon
 }
 
-func newDouble(t testing.TB, root string) *double {
-	d := &double{key: id.APIKey(), sandboxes: map[string]*box{}}
+func newDouble(root, bin string) *double {
+	d := &double{bin: bin, key: id.APIKey(), sandboxes: map[string]*box{}}
 	mux := http.NewServeMux()
 	handle := func(pattern string, h func(w http.ResponseWriter, r *http.Request) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -67,17 +73,74 @@ func newDouble(t testing.TB, root string) *double {
 	handle("DELETE /api/sandbox/{id}", d.to(api.SandboxDestroyed))
 	handle("GET /api/snapshots", d.snapshots)
 	handle("GET /api/snapshots/{name}", d.snapshot)
-	handle("POST /toolbox/{id}/process/execute", d.execute)
-	handle("GET /toolbox/{id}/files", d.files)
-	handle("GET /toolbox/{id}/files/info", d.info)
-	handle("GET /toolbox/{id}/files/download", d.download)
-	handle("POST /toolbox/{id}/files/upload-v2", d.upload)
-	handle("POST /toolbox/{id}/files/folder", d.folder)
-	handle("POST /toolbox/{id}/files/permissions", d.permissions)
-	handle("DELETE /toolbox/{id}/files", d.remove)
+	handle("/toolbox/{id}/", d.toolbox)
 	d.Server = httptest.NewServer(mux)
-	t.Cleanup(d.Close)
 	return d
+}
+
+// daemonMain is the program dugoutd SOCKET WORKDIR. A daemon has a process of its own, since it takes all below it for its
+// own to kill.
+func daemonMain() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	l, err := daemon.Listen(os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("ready")
+	d := daemon.New(daemon.Config{Version: "test", Workdir: os.Args[2], Log: slog.New(slog.DiscardHandler)})
+	_ = d.Serve(ctx, l)
+	d.Close()
+}
+
+// launch starts the daemon of b and returns when it answers.
+func (d *double) launch(b *box, dir string) error {
+	socket := filepath.Join(filepath.Dir(dir), b.ID[:8])
+	cmd := exec.Command(filepath.Join(d.bin, "dugoutd"), socket, dir)
+	cmd.Env, cmd.Stderr = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, os.Stderr
+	for k, v := range b.Env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	d.daemons = append(d.daemons, cmd)
+	if _, err := io.ReadFull(out, make([]byte, 6)); err != nil {
+		return err
+	}
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "sandbox"})
+	proxy.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
+	b.proxy = proxy
+	return nil
+}
+
+// close ends the server, the daemons and all that they started.
+func (d *double) close() {
+	d.Server.Close()
+	for _, x := range d.daemons {
+		_ = x.Process.Signal(syscall.SIGTERM)
+		_ = x.Wait()
+	}
+}
+
+// toolbox passes a request on to the daemon of a sandbox.
+func (d *double) toolbox(w http.ResponseWriter, r *http.Request) error {
+	b, err := d.find(r)
+	if err != nil {
+		return err
+	}
+	if b.State != api.SandboxStarted {
+		return refuse(400, "BAD_REQUEST", "the sandbox is %s", b.State)
+	}
+	http.StripPrefix("/toolbox/"+r.PathValue("id"), b.proxy).ServeHTTP(w, r)
+	return nil
 }
 
 func fail(w http.ResponseWriter, r *http.Request, status int, code, msg string) {
@@ -137,7 +200,11 @@ func (d *double) create(w http.ResponseWriter, r *http.Request, root string) err
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	d.sandboxes[sb.ID] = &box{Sandbox: sb, dir: dir}
+	b := &box{Sandbox: sb}
+	if err := d.launch(b, dir); err != nil {
+		return err
+	}
+	d.sandboxes[sb.ID] = b
 	d.order = append(d.order, sb.ID)
 	answer(w, 200, sb)
 	return nil
@@ -242,189 +309,4 @@ func (d *double) started(r *http.Request) (*box, error) {
 		err = refuse(400, "BAD_REQUEST", "the sandbox is %s", b.State)
 	}
 	return b, err
-}
-
-func (d *double) execute(w http.ResponseWriter, r *http.Request) error {
-	b, err := d.started(r)
-	if err != nil {
-		return err
-	}
-	var in toolbox.Execute
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-		return refuse(400, "INVALID_REQUEST_BODY", "malformed JSON")
-	}
-	ctx := context.WithoutCancel(r.Context()) // a client that leaves does not end the command
-	if in.Timeout != nil && *in.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(*in.Timeout)*time.Second)
-		defer cancel()
-	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", in.Command)
-	cmd.Dir = b.dir
-	if in.Cwd != nil {
-		cmd.Dir = d.path(b, *in.Cwd)
-	}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.dir}
-	for _, m := range []map[string]string{b.Env, in.Envs} {
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			cmd.Env = append(cmd.Env, k+"="+m[k])
-		}
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		answer(w, 408, toolbox.TimedOut{Error: api.Error{StatusCode: 408, Code: "PROCESS_EXECUTION_TIMEOUT", Source: api.SourceDaemon,
-			Message: "the command was killed when its timeout passed"}, Result: string(out)})
-		return nil
-	}
-	code := cmd.ProcessState.ExitCode()
-	if err != nil && cmd.ProcessState == nil {
-		code, out = -1, []byte(err.Error())
-	}
-	answer(w, 200, toolbox.Executed{ExitCode: code, Result: string(out)})
-	return nil
-}
-
-// path maps a path of the sandbox to one here: /tmp is shared, since commands use it too.
-func (d *double) path(b *box, p string) string {
-	if strings.HasPrefix(p, "/tmp/") {
-		return p
-	}
-	return filepath.Join(b.dir, p)
-}
-
-func fileError(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return refuse(404, "FILE_NOT_FOUND", "no such file")
-	}
-	return err
-}
-
-func describe(path string) (toolbox.FileInfo, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return toolbox.FileInfo{}, fileError(err)
-	}
-	return toolbox.FileInfo{Name: filepath.Base(path), Size: st.Size(), Mode: st.Mode().String(), ModifiedAt: st.ModTime().Format(time.RFC3339),
-		IsDir: st.IsDir(), Owner: "1000", Group: "1000", Permissions: fmt.Sprintf("%04o", st.Mode().Perm())}, nil
-}
-
-func (d *double) at(r *http.Request) (string, error) {
-	b, err := d.started(r)
-	if err != nil {
-		return "", err
-	}
-	return d.path(b, r.URL.Query().Get("path")), nil
-}
-
-func (d *double) files(w http.ResponseWriter, r *http.Request) error {
-	p, err := d.at(r)
-	if err != nil {
-		return err
-	}
-	b, _ := d.find(r)
-	deep := r.URL.Query().Get("depth") != ""
-	out := []toolbox.FileInfo{}
-	err = filepath.WalkDir(p, func(at string, e fs.DirEntry, err error) error {
-		if err != nil || at == p {
-			return err
-		}
-		f, err := describe(at)
-		if err != nil {
-			return nil
-		}
-		if deep {
-			f.Path = strings.TrimPrefix(at, b.dir)
-		}
-		out = append(out, f)
-		if e.IsDir() && !deep {
-			return fs.SkipDir
-		}
-		return nil
-	})
-	if err != nil {
-		return fileError(err)
-	}
-	answer(w, 200, out)
-	return nil
-}
-
-func (d *double) info(w http.ResponseWriter, r *http.Request) error {
-	p, err := d.at(r)
-	if err != nil {
-		return err
-	}
-	f, err := describe(p)
-	if err != nil {
-		return err
-	}
-	answer(w, 200, f)
-	return nil
-}
-
-func (d *double) download(w http.ResponseWriter, r *http.Request) error {
-	p, err := d.at(r)
-	if err != nil {
-		return err
-	}
-	if _, err := describe(p); err != nil {
-		return err
-	}
-	http.ServeFile(w, r, p)
-	return nil
-}
-
-func (d *double) upload(w http.ResponseWriter, r *http.Request) error {
-	p, err := d.at(r)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(p)
-	if err != nil {
-		return refuse(400, "BAD_REQUEST", "%v", err)
-	}
-	_, err = io.Copy(f, r.Body)
-	if err := errors.Join(err, f.Close()); err != nil {
-		_ = os.Remove(p)
-		return err
-	}
-	answer(w, 200, toolbox.UploadedFile{Name: filepath.Base(p), Path: p, Type: "file"})
-	return nil
-}
-
-func (d *double) folder(w http.ResponseWriter, r *http.Request) error {
-	p, err := d.at(r)
-	if err != nil {
-		return err
-	}
-	w.WriteHeader(201)
-	return os.MkdirAll(p, 0o755)
-}
-
-func (d *double) permissions(w http.ResponseWriter, r *http.Request) error {
-	p, err := d.at(r)
-	if err != nil {
-		return err
-	}
-	var mode uint32
-	if _, err := fmt.Sscanf(r.URL.Query().Get("mode"), "%o", &mode); err != nil {
-		return refuse(400, "BAD_REQUEST", "mode must be octal")
-	}
-	return os.Chmod(p, fs.FileMode(mode))
-}
-
-func (d *double) remove(w http.ResponseWriter, r *http.Request) error {
-	p, err := d.at(r)
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(p); err != nil {
-		return fileError(err)
-	}
-	w.WriteHeader(204)
-	return nil
 }

@@ -1,5 +1,7 @@
+//go:build linux
+
 // Package script_test drives the command line as a user does: each file in testdata is a shell session with what it must
-// print, against a server whose sandboxes are directories.
+// print, against a server whose sandboxes are directories with a real daemon in front of each.
 package script_test
 
 import (
@@ -21,6 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
+		"dugoutd": daemonMain,
 		"dugout": func() {
 			deps := cli.Deps{Version: "1.2.3", Up: pretendUp, Doctor: pretendDoctor}
 			os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, deps))
@@ -51,9 +54,13 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			root := filepath.Join(env.WorkDir, ".sandboxes")
-			d := newDouble(t, root)
-			env.Defer(d.Close)
+			root, err := os.MkdirTemp("", "script") // a socket's path must be short
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { _ = os.RemoveAll(root) })
+			d := newDouble(root, filepath.SplitList(env.Getenv("PATH"))[0])
+			env.Defer(d.close)
 			env.Setenv("DUGOUT_API_URL", d.URL+"/api")
 			env.Setenv("DUGOUT_API_KEY", d.key)
 			env.Setenv("KEY", d.key)
