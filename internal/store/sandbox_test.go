@@ -58,8 +58,8 @@ func insert(t *testing.T, db *store.DB, s sandbox.Sandbox) sandbox.Sandbox {
 }
 
 func TestSandboxRoundTrip(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), context.Background()
+	storetest.Each(t, func(t *testing.T, address string) {
+		db, ctx := storetest.Open(t, address), context.Background()
 		mine, theirs, runner := fixture(t, db)
 		s := insert(t, db, fresh(mine, runner))
 		for _, key := range []string{s.ID, s.Name} {
@@ -75,7 +75,7 @@ func TestSandboxRoundTrip(t *testing.T) {
 			t.Errorf("another organization's sandbox: %v", err)
 		}
 		// The schema is there already for the next process.
-		got, err := open().Sandboxes().ByID(ctx, s.ID)
+		got, err := storetest.Open(t, address).Sandboxes().ByID(ctx, s.ID)
 		if err != nil || got.ID != s.ID {
 			t.Errorf("second process: %v %v", got.ID, err)
 		}
@@ -83,8 +83,8 @@ func TestSandboxRoundTrip(t *testing.T) {
 }
 
 func TestSaveIsCompareAndSet(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), context.Background()
+	storetest.Each(t, func(t *testing.T, address string) {
+		db, ctx := storetest.Open(t, address), context.Background()
 		mine, theirs, runner := fixture(t, db)
 		s := insert(t, db, fresh(mine, runner))
 
@@ -120,8 +120,8 @@ func TestSaveIsCompareAndSet(t *testing.T) {
 }
 
 func TestSaveNeverMovesActivityBack(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), context.Background()
+	storetest.Each(t, func(t *testing.T, address string) {
+		db, ctx := storetest.Open(t, address), context.Background()
 		mine, _, runner := fixture(t, db)
 		s := insert(t, db, fresh(mine, runner))
 		later := epoch.Add(time.Hour)
@@ -141,8 +141,8 @@ func TestSaveNeverMovesActivityBack(t *testing.T) {
 }
 
 func TestNamesAndKeys(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), context.Background()
+	storetest.Each(t, func(t *testing.T, address string) {
+		db, ctx := storetest.Open(t, address), context.Background()
 		mine, theirs, runner := fixture(t, db)
 		a := fresh(mine, runner)
 		a.Name = "one"
@@ -184,8 +184,8 @@ func TestNamesAndKeys(t *testing.T) {
 }
 
 func TestQuotaHoldsUnderConcurrency(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), context.Background()
+	storetest.Each(t, func(t *testing.T, address string) {
+		db, ctx := storetest.Open(t, address), context.Background()
 		mine, theirs, runner := fixture(t, db)
 		insert(t, db, fresh(theirs, runner))
 		var ok, refused atomic.Int64
@@ -225,8 +225,8 @@ func TestQuotaHoldsUnderConcurrency(t *testing.T) {
 }
 
 func TestRunnerLoad(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), context.Background()
+	storetest.Each(t, func(t *testing.T, address string) {
+		db, ctx := storetest.Open(t, address), context.Background()
 		mine, _, _ := fixture(t, db)
 		small := placement.Runner{ID: "small", Region: "us", Name: "s", Address: "unix:///y", MaxSandboxes: 3, CreatedAt: epoch, UpdatedAt: epoch}
 		if err := db.Runners().Register(ctx, small); err != nil {
@@ -278,8 +278,8 @@ func TestRunnerLoad(t *testing.T) {
 }
 
 func TestSelect(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), context.Background()
+	storetest.Each(t, func(t *testing.T, address string) {
+		db, ctx := storetest.Open(t, address), context.Background()
 		mine, theirs, runner := fixture(t, db)
 		byName := map[string]sandbox.Sandbox{}
 		for i, name := range []string{"alpha", "Beta", "beta2", "ga%mma", "ga_mma"} {
@@ -389,8 +389,8 @@ func lower(s string) string {
 }
 
 func TestSweeps(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), context.Background()
+	storetest.Each(t, func(t *testing.T, address string) {
+		db, ctx := storetest.Open(t, address), context.Background()
 		mine, _, runner := fixture(t, db)
 		table := db.Sandboxes()
 		state := func(st sandbox.State, want sandbox.Desired) sandbox.Sandbox {
@@ -469,8 +469,8 @@ func TestSweeps(t *testing.T) {
 }
 
 func TestConfigure(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), context.Background()
+	storetest.Each(t, func(t *testing.T, address string) {
+		db, ctx := storetest.Open(t, address), context.Background()
 		mine, theirs, runner := fixture(t, db)
 		s := insert(t, db, fresh(mine, runner))
 		var wg sync.WaitGroup

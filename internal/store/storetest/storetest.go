@@ -23,17 +23,11 @@ import (
 	"github.com/dugout-dev/dugout/internal/store"
 )
 
-// Each runs a test on an empty database of each kind.
-func Each(t *testing.T, test func(t *testing.T, open func() *store.DB)) {
+// Each runs a test with the address of an empty database of each kind.
+func Each(t *testing.T, test func(t *testing.T, address string)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) {
-		address := SQLite(t)
-		test(t, func() *store.DB { return Open(t, address) })
-	})
-	t.Run("postgres", func(t *testing.T) {
-		address := Postgres(t)
-		test(t, func() *store.DB { return Open(t, address) })
-	})
+	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
+	t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
 }
 
 // Open opens a database and closes it at the end of the test.
