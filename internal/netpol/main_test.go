@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv(nested) != "" || os.Geteuid() != 0:
 		os.Exit(m.Run())
 	}
+	runtime.LockOSThread() // the death signal below is sent when this thread ends
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), nested+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

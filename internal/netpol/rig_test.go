@@ -311,6 +311,22 @@ func (l *packetLog) find(match func(packet) bool) []packet {
 	return out
 }
 
+const allKinds = "icmp tcp udp "
+
+// kinds names what knock sent and an address got.
+func (l *packetLog) kinds(addr string) string {
+	out := ""
+	for _, k := range []struct {
+		name  string
+		proto byte
+	}{{"icmp ", unix.IPPROTO_ICMP}, {"tcp ", unix.IPPROTO_TCP}, {"udp ", unix.IPPROTO_UDP}} {
+		if len(l.find(func(p packet) bool { return to(addr)(p) && p.proto == k.proto && !fromHost(p) })) > 0 {
+			out += k.name
+		}
+	}
+	return out
+}
+
 func (l *packetLog) wait(tb testing.TB, what string, match func(packet) bool) {
 	tb.Helper()
 	eventually(tb, what, func() bool { return len(l.find(match)) > 0 })

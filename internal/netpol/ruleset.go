@@ -55,6 +55,7 @@ type ruleset struct {
 type entry struct {
 	bound   bool    // its link and address belong together
 	verdict verdict // chain "": no element, everything is dropped
+	stray   bool    // an allow chain is there that no element leads to; never wanted
 }
 
 func tableName(instance string) string { return "dugout_" + instance }
@@ -67,7 +68,9 @@ func openRules(instance string, subnet netip.Prefix, dns netip.Addr, deny ranges
 	if err := r.load(); err != nil {
 		return nil, err
 	}
-	r.want = maps.Clone(r.have)
+	for k, e := range r.have {
+		r.want[k] = entry{bound: e.bound, verdict: e.verdict}
+	}
 	if err := r.install(); err != nil {
 		return nil, err
 	}
@@ -302,6 +305,9 @@ func (r *ruleset) write(slots []int) error {
 	var allow []verdict
 	for _, k := range slots {
 		have, want := r.have[k], r.want[k]
+		if have.stray {
+			gone = append(gone, chainAllow+strconv.Itoa(k))
+		}
 		key := r.addrOf(k).AsSlice()
 		switch {
 		case have.bound && !want.bound:
@@ -451,6 +457,17 @@ func (r *ruleset) load() error {
 			r.have[k] = had
 		}
 	}
+	chains, err := r.conn.ListChainsOfTableFamily(r.table.Family)
+	if err != nil {
+		return fail(err)
+	}
+	for _, c := range chains {
+		k, ok := slotNumber(strings.TrimPrefix(c.Name, chainAllow))
+		if had := r.have[k]; ok && c.Table.Name == r.table.Name && had.verdict.chain != c.Name {
+			had.stray = true
+			r.have[k] = had
+		}
+	}
 	return nil
 }
 
@@ -530,7 +547,9 @@ func (r *ruleset) mend() (found string, err error) {
 	switch {
 	case !maps.EqualFunc(handles, r.static, slices.Equal[[]uint64]):
 		found = "rules"
-	case !maps.EqualFunc(r.have, known, func(a, b entry) bool { return a.bound == b.bound && a.verdict.chain == b.verdict.chain }):
+	case !maps.EqualFunc(r.have, known, func(a, b entry) bool {
+		return a.bound == b.bound && a.stray == b.stray && a.verdict.chain == b.verdict.chain
+	}):
 		found = "elements"
 	default:
 		r.have = known // the contents of allow chains included, which load does not read
