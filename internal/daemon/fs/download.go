@@ -3,6 +3,7 @@
 package fs
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,6 +30,10 @@ func (h *Handler) download(w http.ResponseWriter, r *http.Request, in *pathIn) e
 		return err
 	}
 	defer func() { _ = f.Close() }()
+	content, _, err := contentOf(f, st)
+	if err != nil {
+		return fault(err, path)
+	}
 	head := w.Header()
 	head.Set("Content-Type", "application/octet-stream")
 	head.Set("Content-Description", "File Transfer")
@@ -37,8 +42,28 @@ func (h *Handler) download(w http.ResponseWriter, r *http.Request, in *pathIn) e
 	head.Set("Expires", "0")
 	head.Set("Cache-Control", "must-revalidate")
 	head.Set("Pragma", "public")
-	http.ServeContent(wide{w}, r, "", st.ModTime(), f)
+	http.ServeContent(wide{w}, r, "", st.ModTime(), content)
 	return nil
+}
+
+// Limits of files that do not tell their size.
+const (
+	maxUnsized  = 16 << 20 // bytes; what is over it is not sent
+	unsizedWait = 2 * time.Second
+)
+
+// contentOf returns what a regular file holds and how many bytes that is. The files of /proc tell no size: they are read
+// first.
+func contentOf(f *os.File, st os.FileInfo) (io.ReadSeeker, int64, error) {
+	if st.Size() > 0 {
+		return f, st.Size(), nil
+	}
+	_ = f.SetReadDeadline(time.Now().Add(unsizedWait)) // a few of them wait for news; the others know no deadline
+	b, err := io.ReadAll(io.LimitReader(f, maxUnsized))
+	if err != nil {
+		return nil, 0, err
+	}
+	return bytes.NewReader(b), int64(len(b)), nil
 }
 
 // copyBuffer is the size of the pieces in which files are sent.
@@ -87,25 +112,29 @@ func (h *Handler) bulkDownload(w http.ResponseWriter, r *http.Request, in *bulkD
 // sendPart sends one file, or the reason why not. An error means that the answer cannot go on.
 func (h *Handler) sendPart(w http.ResponseWriter, r *http.Request, given string) error {
 	path, err := h.resolve(given)
-	var f *os.File
-	var st os.FileInfo
+	var content io.Reader
+	var size int64
 	if err == nil {
-		f, st, err = openRegular(path)
+		f, st, e := openRegular(path)
+		if err = e; err == nil {
+			defer func() { _ = f.Close() }()
+			content, size, err = contentOf(f, st)
+			err = fault(err, path)
+		}
 	}
 	if err != nil {
 		return h.sendError(w, r, given, err)
 	}
-	defer func() { _ = f.Close() }()
 	_, err = fmt.Fprintf(w, "--%s\r\nContent-Disposition: form-data; name=\"file\"; %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
-		boundary, fileNames(given), contentType(path), st.Size())
+		boundary, fileNames(given), contentType(path), size)
 	if err != nil {
 		return err
 	}
-	n, err := copyWide(w, io.LimitReader(f, st.Size()))
+	n, err := copyWide(w, io.LimitReader(content, size))
 	if err != nil {
 		return err
 	}
-	if n != st.Size() {
+	if n != size {
 		return errs.New(errs.Internal, "%s shrank while it was sent", clip(path))
 	}
 	_, err = io.WriteString(w, "\r\n")

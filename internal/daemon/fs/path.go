@@ -78,7 +78,7 @@ func fault(err error, path string) error {
 		class, code = errs.Denied, codeDenied
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		class, code = errs.Exhausted, codeFull
-	case errors.Is(err, syscall.EIO):
+	case errors.Is(err, syscall.EIO), errors.Is(err, os.ErrDeadlineExceeded):
 		class, code = errs.Internal, codeRead
 	}
 	return errs.Wrap(err, class, "%s: %s", clip(path), reason(err)).WithCode(code)

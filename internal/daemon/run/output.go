@@ -226,7 +226,10 @@ func (o *Output) WriteJSON(w io.Writer) error {
 	o.mu.Lock()
 	chunks, mark := o.chunks, o.mark()
 	o.mu.Unlock()
-	e := jsonWriter{w: w}
+	e, _ := jsonWriters.Get().(*jsonWriter)
+	defer jsonWriters.Put(e)
+	e.w, e.err, e.n, e.carry = w, nil, 0, e.carry[:0]
+	defer func() { e.w = nil }()
 	e.raw('"')
 	for _, c := range chunks {
 		e.text(c)
@@ -245,6 +248,8 @@ type jsonWriter struct {
 	buf   [32 << 10]byte
 	carry []byte // the beginning of a character whose rest is in the next piece
 }
+
+var jsonWriters = sync.Pool{New: func() any { return new(jsonWriter) }}
 
 func (e *jsonWriter) raw(b ...byte) {
 	if e.n+len(b) > len(e.buf) {
