@@ -16,6 +16,7 @@ type Config struct {
 	CreateTimeout         time.Duration // how long a create may work on the runner; 30 s
 	StartTimeout          time.Duration // how long Start waits for the sandbox; 30 s
 	StopWait              time.Duration // how long Stop waits before it answers "stopping"; 2 s
+	Patience              time.Duration // how long a call goes on trying with a runner that does not answer; 5 s. The reconciler tries for ever
 	Now                   func() time.Time
 }
 
@@ -31,6 +32,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.StopWait <= 0 {
 		c.StopWait = 2 * time.Second
+	}
+	if c.Patience <= 0 {
+		c.Patience = 5 * time.Second
 	}
 	if c.Now == nil {
 		c.Now = time.Now

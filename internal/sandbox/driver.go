@@ -127,7 +127,7 @@ func (d *driver) converge(id string, j *job) error {
 		v       view
 		last    Sandbox
 		pause   = firstPause
-		giveUp  = time.Now().Add(patience)
+		giveUp  = time.Now().Add(c.cfg.Patience)
 		lost    = 0
 	)
 	for {
@@ -186,8 +186,11 @@ func (d *driver) converge(id string, j *job) error {
 			continue
 		}
 		if time.Now().After(giveUp) || d.once(j) {
-			if row.State == Creating && j.undo { // its caller waits for an answer: undo, in the time that is left
-				failure, giveUp, pause = err, time.Now().Add(patience), firstPause
+			if row.State == Creating && j.undo { // its caller waits for an answer: undo
+				failure = err
+				d.mu.Lock()
+				j.once = true // the undo too: what cannot be removed now, the reconciler removes
+				d.mu.Unlock()
 				if err := d.drop(row, st.verb, j, err); err != nil {
 					return err
 				}

@@ -2,7 +2,6 @@ package sandbox_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -325,7 +324,10 @@ func TestEphemeral(t *testing.T) {
 	if got, err := p.Stop(ctx, w.orgID, s.ID, false); err != nil || got.Shown() != sandbox.Destroying {
 		t.Errorf("stop: %s %v", got.Shown(), err)
 	}
-	until(t, "gone", func() bool { s, _ := w.row(s.ID); return s.State == sandbox.Destroyed && len(w.runners[runnerID].Boxes()) == 0 })
+	until(t, "gone", func() bool {
+		s, _ := w.row(s.ID)
+		return s.State == sandbox.Destroyed && len(w.runners[runnerID].Boxes()) == 0
+	})
 
 	if s, err = p.Create(ctx, w.orgID, sandbox.Request{AutoDeleteMinutes: &zero}); err != nil {
 		t.Fatal(err)
@@ -477,7 +479,7 @@ func TestSecondRunnerIsTriedWhenTheFirstIsFull(t *testing.T) {
 		}
 	}
 	_, err := p.Create(ctx, w.orgID, sandbox.Request{})
-	if e, ok := errs.As(errors.Unwrap(err)); err == nil || errs.ClassOf(err) != errs.Exhausted || ok && e == nil {
+	if !errs.Is(err, errs.Exhausted) || !strings.Contains(err.Error(), "limit of 3") {
 		t.Errorf("the seventh: %v", err)
 	}
 	if rows, err := w.db.Sandboxes().Select(ctx, w.orgID, sandbox.Filter{Sort: "name", IncludeErroredDeleted: true}, sandbox.Mark{}, 100); err != nil || len(rows) != 6 {

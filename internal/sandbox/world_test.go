@@ -91,7 +91,7 @@ func (w *world) start(wrap func(sandbox.Deps) sandbox.Deps) *process {
 	if wrap != nil {
 		deps = wrap(deps)
 	}
-	c, err := sandbox.New(sandbox.Config{Now: func() time.Time { return w.now() }}, deps)
+	c, err := sandbox.New(sandbox.Config{Patience: 100 * time.Millisecond, Now: func() time.Time { return w.now() }}, deps)
 	if err != nil {
 		w.t.Fatal(err)
 	}
