@@ -219,6 +219,24 @@ func (n *Net) Sweep(ctx context.Context) (int, error) {
 	return len(left), n.destroy(ctx, left)
 }
 
+// Slots says how many slots are prepared, how many are in use, and how many are in between: being made, proven clean,
+// destroyed, or left by an earlier process and not adopted.
+func (n *Net) Slots() (prepared, inUse, between int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.slots {
+		switch s.state {
+		case ready:
+			prepared++
+		case claimed:
+			inUse++
+		case found, making, releasing, doomed:
+			between++
+		}
+	}
+	return prepared, inUse, between
+}
+
 // source tells the resolver who asks: ok is false for addresses that no claimed slot has.
 func (n *Net) source(a netip.Addr) (slot int, blocked, ok bool) {
 	k := slotOf(n.subnet, a)

@@ -166,6 +166,7 @@ func isForged(p packet) bool { return len(p.payload) >= 6 && p.payload[:6] == fo
 func TestForgedFrames(t *testing.T) {
 	w := needWorld(t)
 	cfg := config(t)
+	cfg.Ready = -1 // no link appears meanwhile
 	n := open(t, cfg)
 	liar, victim := claim(t, n, netpol.Policy{}), claim(t, n, netpol.Policy{})
 	var atVictim packetLog

@@ -300,72 +300,75 @@ func inode(tb testing.TB, path string) string {
 	return fmt.Sprint(st.Sys())
 }
 
-// An answer to the last sandbox of a slot does not reach the next one.
+// An answer to the last sandbox of a slot does not reach the next one, whether the slot is used again or made anew.
 func TestReuseForgetsConnections(t *testing.T) {
 	w := needWorld(t)
-	cfg := config(t)
-	cfg.Ready = -1
-	n := open(t, cfg)
-	first := claim(t, n, netpol.Policy{})
-	var from netip.AddrPort
-	insidePath(t, first.Netns, func() error {
-		c, err := net.DialUDP("udp4", &net.UDPAddr{Port: 4000}, &net.UDPAddr{IP: net.ParseIP(public), Port: 9})
-		if err != nil {
-			return err
+	for _, soiled := range []bool{false, true} {
+		cfg := config(t)
+		cfg.Ready, cfg.MaxSlots = -1, 1 // there is one number and one address
+		n := open(t, cfg)
+		first := claim(t, n, netpol.Policy{})
+		before := inode(t, first.Netns)
+		var got packetLog
+		if soiled { // its socket keeps the slot from being used again
+			insidePath(t, first.Netns, func() error { return got.listen("eth0") })
 		}
-		defer c.Close()
-		_, err = c.Write([]byte("hello"))
-		return err
-	})
-	w.log.wait(t, "the first sandbox is heard", func(p packet) bool {
-		from = netip.AddrPortFrom(p.src, p.srcPort)
-		return p.payload == "hello"
-	})
-	if from.Addr().String() != hostUp {
-		t.Fatalf("the world saw %s, not the host", from)
-	}
-	answer := func(text string) {
-		t.Helper()
-		if err := inside(w.ns, func() error {
-			c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(public), Port: 9}, net.UDPAddrFromAddrPort(from))
+		insidePath(t, first.Netns, func() error {
+			c, err := net.DialUDP("udp4", &net.UDPAddr{Port: 4000}, &net.UDPAddr{IP: net.ParseIP(public), Port: 9})
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			_, err = c.Write([]byte(text))
+			_, err = c.Write([]byte("hello"))
 			return err
-		}); err != nil {
+		})
+		var from netip.AddrPort
+		w.log.wait(t, "the first sandbox is heard", func(p packet) bool {
+			from = netip.AddrPortFrom(p.src, p.srcPort)
+			return p.payload == "hello"
+		})
+		w.log.reset()
+		if from.Addr().String() != hostUp {
+			t.Fatalf("the world saw %s, not the host", from)
+		}
+		if soiled { // the canary: the path back is open
+			answer(t, w, from, "to the first")
+			got.wait(t, "the answer arrives", func(p packet) bool { return p.payload == "to the first" })
+		}
+		if err := n.Release(context.Background(), first.Slot); err != nil {
 			t.Fatal(err)
 		}
-	}
-	var got packetLog
-	insidePath(t, first.Netns, func() error { return got.listen("eth0") })
-	answer("to the first")
-	got.wait(t, "the answer arrives", func(p packet) bool { return p.payload == "to the first" })
-	if err := n.Release(context.Background(), first.Slot); err != nil {
-		t.Fatal(err)
-	}
-	// The log's own socket keeps the slot from being reused, so the number is what comes back, with the same address.
-	eventually(t, "the slot is destroyed", func() bool { return len(pinsOf(t, cfg)) == 0 })
-	var second engine.Net
-	for range 5000 {
-		if second = claim(t, n, netpol.Policy{}); second.Slot == first.Slot {
-			break
+		var second engine.Net
+		eventually(t, "the slot comes back", func() (ok bool) {
+			var err error
+			second, err = n.Claim(context.Background(), netpol.Policy{})
+			return err == nil
+		})
+		if same := inode(t, second.Netns) == before; second.Slot != first.Slot || same == soiled {
+			t.Fatalf("slot %d after %d, same namespace: %v, want %v", second.Slot, first.Slot, same, !soiled)
 		}
-		if err := n.Release(context.Background(), second.Slot); err != nil {
-			t.Fatal(err)
-		}
-		if second.Slot > 3 && cfg.MaxSlots == 0 {
-			break
+		var next packetLog
+		insidePath(t, second.Netns, func() error { return next.listen("eth0") })
+		answer(t, w, from, "too late")
+		next.drain(t, second)
+		if late := next.find(func(p packet) bool { return p.payload == "too late" }); len(late) > 0 {
+			t.Errorf("the next sandbox got %v", late)
 		}
 	}
-	_ = second
-	var next packetLog
-	insidePath(t, second.Netns, func() error { return next.listen("eth0") })
-	answer("too late")
-	next.drain(t, second)
-	if late := next.find(func(p packet) bool { return p.payload == "too late" }); len(late) > 0 {
-		t.Errorf("the next sandbox got %v", late)
+}
+
+func answer(tb testing.TB, w *world, to netip.AddrPort, text string) {
+	tb.Helper()
+	if err := inside(w.ns, func() error {
+		c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(public), Port: 9}, net.UDPAddrFromAddrPort(to))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write([]byte(text))
+		return err
+	}); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -473,6 +476,45 @@ func TestSubnets(t *testing.T) {
 	d.Subnet = netip.MustParsePrefix("10.253.0.0/24")
 	if n = open(t, d); n.Subnet() != d.Subnet {
 		t.Errorf("the subnet is %s", n.Subnet())
+	}
+}
+
+// A table that another version laid out differently is replaced, with what is in use in it.
+func TestTableOfAnotherVersion(t *testing.T) {
+	w := needWorld(t)
+	for name, odd := range map[string]nftables.Chain{
+		"another hook":  {Name: "forward", Hooknum: nftables.ChainHookInput},
+		"another chain": {Name: "leftover", Hooknum: nftables.ChainHookForward},
+	} {
+		cfg := config(t)
+		n := open(t, cfg)
+		sb, listed := claim(t, n, netpol.Policy{}), claim(t, n, netpol.Policy{Allow: ranges("203.0.113.0/24")})
+		s := connect(t, sb)
+		_ = n.Close()
+		c, err := nftables.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shut := nftables.ChainPolicyDrop
+		odd.Table = &nftables.Table{Name: "dugout_" + cfg.Instance, Family: nftables.TableFamilyINet}
+		odd.Type, odd.Priority, odd.Policy = nftables.ChainTypeFilter, nftables.ChainPriorityFilter, &shut
+		c.FlushChain(&nftables.Chain{Name: "forward", Table: odd.Table})
+		c.DelChain(&nftables.Chain{Name: "forward", Table: odd.Table})
+		c.AddChain(&odd)
+		if err := c.Flush(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		n = open(t, cfg)
+		if !s.works(5 * time.Second) {
+			t.Errorf("%s: a connection ended", name)
+		}
+		if got := ruleset(t, cfg); strings.Contains(got, "leftover") || !strings.Contains(got, "forward..") {
+			t.Errorf("%s: the table is %s", name, got)
+		}
+		if err := n.Adopt(context.Background(), listed, netpol.Policy{Allow: ranges("203.0.113.0/24")}); err != nil {
+			t.Errorf("%s: Adopt: %v", name, err)
+		}
+		w.settle(t, listed)
 	}
 }
 

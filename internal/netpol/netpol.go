@@ -160,13 +160,13 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Net, error) {
 	if n.dns, err = openResolver(ctx, n.resolver, cfg.Upstream, n.deny, n.source, log); err != nil {
 		return nil, err
 	}
+	log.InfoContext(ctx, "sandbox network is open", "instance", cfg.Instance, "subnet", n.subnet.String(), "slots", len(n.slots))
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = cancel
 	n.work.Add(2)
 	go func() { defer n.work.Done(); n.tend(run) }()
 	go func() { defer n.work.Done(); n.guard(run) }()
 	n.nudge()
-	log.InfoContext(ctx, "sandbox network is open", "instance", cfg.Instance, "subnet", n.subnet.String(), "slots", len(n.slots))
 	ok = true
 	return n, nil
 }

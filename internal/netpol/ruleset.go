@@ -155,9 +155,46 @@ func (r *ruleset) connSet() *nftables.Set {
 }
 
 // install writes everything that does not belong to one slot, in place of what was there, and brings the slots to want, in
-// one transaction: connections notice nothing. Callers hold mu.
+// one transaction: connections notice nothing. A table that another version laid out differently is replaced as a whole, in
+// one transaction as well; allow lists whose contents are not known stay shut then until they are adopted. Callers hold mu.
 func (r *ruleset) install() error {
-	err := r.transact(func() error {
+	there, err := r.handles()
+	if err != nil {
+		return err
+	}
+	expected := map[string]bool{}
+	for _, c := range r.chains(r.slotSet(), r.policyMap(), r.connSet(), r.slotSet()) {
+		expected[c.Name] = true
+	}
+	odd := false
+	for name := range there {
+		odd = odd || !expected[name]
+	}
+	if odd || r.lay(false) != nil {
+		if err := r.lay(true); err != nil {
+			return err
+		}
+	}
+	r.have = maps.Clone(r.want)
+	r.static, err = r.handles()
+	return err
+}
+
+func (r *ruleset) lay(anew bool) error {
+	return r.transact(func() error {
+		if anew {
+			if there, err := r.exists(); err != nil {
+				return err
+			} else if there {
+				r.conn.DelTable(r.table)
+			}
+			r.have = map[int]entry{}
+			for k, e := range r.want {
+				if strings.HasPrefix(e.verdict.chain, chainAllow) && e.verdict.allow == nil {
+					r.want[k] = entry{bound: e.bound}
+				}
+			}
+		}
 		r.conn.AddTable(r.table)
 		slots, policy, seen := r.slotSet(), r.policyMap(), r.connSet()
 		for _, s := range []*nftables.Set{slots, policy, seen} {
@@ -183,12 +220,6 @@ func (r *ruleset) install() error {
 		}
 		return r.write(slices.Collect(maps.Keys(r.union())))
 	})
-	if err != nil {
-		return err
-	}
-	r.have = maps.Clone(r.want)
-	r.static, err = r.handles()
-	return err
 }
 
 func (r *ruleset) union() map[int]entry {
