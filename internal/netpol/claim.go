@@ -3,10 +3,13 @@ package netpol
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/dugout-dev/dugout/internal/engine"
 	"github.com/dugout-dev/dugout/internal/errs"
 )
+
+const claimWait = 2 * time.Second
 
 // Claim takes a slot out of the prepared ones, or makes one, and puts policy in force for it before it returns. The slot
 // belongs to the caller until Release, across restarts of the process: the caller remembers it and adopts it.
@@ -18,7 +21,7 @@ func (n *Net) Claim(ctx context.Context, policy Policy) (engine.Net, error) {
 	if err := ctx.Err(); err != nil {
 		return engine.Net{}, errs.Wrap(err, errs.Timeout, "the network was not claimed in time")
 	}
-	k, s, err := n.take()
+	k, s, err := n.take(ctx)
 	if err != nil {
 		return engine.Net{}, err
 	}
@@ -29,27 +32,55 @@ func (n *Net) Claim(ctx context.Context, policy Policy) (engine.Net, error) {
 	return engine.Net{Slot: k, Netns: n.pin(k), Addr: slotAddr(n.subnet, k), DNS: n.resolver}, nil
 }
 
-// take makes a slot claimed: it carries nothing until it is enforced.
-func (n *Net) take() (int, *slot, error) {
+// take makes a slot claimed: it carries nothing until it is enforced. While every number is taken but some are on their way
+// back or just being prepared, it waits for one, no longer than claimWait.
+func (n *Net) take(ctx context.Context) (int, *slot, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimWait)
+	defer cancel()
+	for {
+		k, s, built, wait, err := n.pick()
+		switch {
+		case err == nil && built:
+			n.nudge()
+			return k, s, nil
+		case err == nil:
+			return n.takeNew(k, s)
+		case wait == nil:
+			return 0, nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, nil, err
+		case <-wait:
+		}
+	}
+}
+
+// pick returns a prepared slot, or a number to build one under, or what to wait for.
+func (n *Net) pick() (k int, s *slot, built bool, wait <-chan struct{}, err error) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.closed {
-		n.mu.Unlock()
-		return 0, nil, errs.New(errs.Unavailable, "the sandbox network is closed")
+		return 0, nil, false, nil, errs.New(errs.Unavailable, "the sandbox network is closed")
 	}
 	if last := len(n.ready) - 1; last >= 0 {
-		k := n.ready[last]
-		n.ready = n.ready[:last]
-		s := n.slots[k]
-		s.state = claimed
-		n.mu.Unlock()
-		n.nudge()
-		return k, s, nil
+		k, n.ready = n.ready[last], n.ready[:last]
+		n.slots[k].state = claimed
+		return k, n.slots[k], true, nil, nil
 	}
-	k, s, err := n.reserve()
-	n.mu.Unlock()
-	if err != nil {
-		return 0, nil, err
+	k, s, err = n.reserve()
+	if err == nil {
+		return k, s, false, nil, nil
 	}
+	for _, s := range n.slots {
+		if s.state == making || s.state == releasing || s.state == doomed {
+			return 0, nil, false, n.moved, err
+		}
+	}
+	return 0, nil, false, nil, err
+}
+
+func (n *Net) takeNew(k int, s *slot) (int, *slot, error) {
 	if err := n.build(k); err != nil {
 		n.doom(k)
 		return 0, nil, errs.Wrap(err, errs.Unavailable, "a network for the sandbox could not be made")
@@ -59,6 +90,12 @@ func (n *Net) take() (int, *slot, error) {
 	n.mu.Unlock()
 	n.nudge()
 	return k, s, nil
+}
+
+// announce wakes whoever waits for a slot. Callers hold mu.
+func (n *Net) announce() {
+	close(n.moved)
+	n.moved = make(chan struct{})
 }
 
 // reserve picks a free number. Callers hold mu.

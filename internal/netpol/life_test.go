@@ -273,8 +273,14 @@ func TestUncleanSlotsAreNotReused(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.settle(t, marker)
+	prepared := 0
+	eventually(t, "the background is done", func() bool {
+		var between int
+		prepared, _, between = n.Slots()
+		return between == 0 && prepared >= 2
+	})
 	reused := false
-	for range 10 {
+	for range prepared {
 		next := claim(t, n, netpol.Policy{})
 		reused = reused || next.Slot == sb.Slot && inode(t, next.Netns) == before
 	}

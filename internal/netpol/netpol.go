@@ -113,7 +113,9 @@ type Net struct {
 	slots  map[int]*slot
 	ready  []int // prepared, the last is used next
 	cursor int   // where the search for a free number goes on: late reuse of addresses
-	sweeps sync.Mutex
+	moved  chan struct{} // closed and replaced when a slot becomes ready or its number free
+
+	sweeps sync.Mutex // serialises destroy
 }
 
 // Open takes over what an earlier process left, or starts from nothing, puts the rules in force and starts the resolver.
@@ -124,7 +126,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Net, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Net{cfg: cfg, log: log, slots: map[int]*slot{}, wake: make(chan struct{}, 1)}
+	n := &Net{cfg: cfg, log: log, slots: map[int]*slot{}, wake: make(chan struct{}, 1), moved: make(chan struct{})}
 	ok := false
 	defer func() {
 		if !ok {

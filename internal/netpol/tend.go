@@ -82,6 +82,7 @@ func (n *Net) prepare() error {
 	defer n.mu.Unlock()
 	s.state = ready
 	n.ready = append(n.ready, k)
+	n.announce()
 	return nil
 }
 
@@ -107,6 +108,7 @@ func (n *Net) recycle(ctx context.Context, slots []int) error {
 		case why == nil && len(n.ready) < max(idleCap, n.cfg.Ready):
 			s.state, s.blocked = ready, false
 			n.ready = append(n.ready, k)
+			n.announce()
 		default:
 			s.state = doomed
 		}
@@ -149,6 +151,7 @@ func (n *Net) destroy(ctx context.Context, slots []int) error {
 		}
 		n.mu.Lock()
 		delete(n.slots, k)
+		n.announce()
 		n.mu.Unlock()
 	}
 	if failed == nil {
