@@ -156,20 +156,23 @@ func ready(fd int) {
 func endAll(grace time.Duration) {
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGCONT} { // an interactive shell ends by SIGHUP only
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT} { // a stopped process cannot end
 		if syscall.Kill(-1, sig) == syscall.ESRCH {
 			return
 		}
 	}
-	over := time.NewTimer(grace)
+	half, over := time.NewTimer(grace/2), time.NewTimer(grace)
+	defer half.Stop()
 	defer over.Stop()
 	for syscall.Kill(-1, 0) != syscall.ESRCH { // the dead are waited for by the daemon's reaper
 		select {
 		case <-children:
+		case <-half.C: // an interactive shell ignores SIGTERM and ends by this
+			_ = syscall.Kill(-1, syscall.SIGHUP)
 		case <-over.C:
 			_ = syscall.Kill(-1, syscall.SIGKILL)
 			return
-		case <-time.After(5 * time.Millisecond): // a signal may have come before it was reaped
+		case <-time.After(5 * time.Millisecond): // a signal may have come before its process was waited for
 		}
 	}
 }

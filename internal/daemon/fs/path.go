@@ -106,11 +106,18 @@ func clip(s string) string {
 
 // openRegular opens a regular file for reading, and nothing else: a FIFO or a device would make the reader wait.
 func openRegular(path string) (*os.File, fs.FileInfo, error) {
+	st, err := os.Stat(path) // opening some devices has effects
+	if err == nil && !st.Mode().IsRegular() {
+		err = notRegular(path, st)
+	}
+	if err != nil {
+		return nil, nil, fault(err, path)
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return nil, nil, fault(err, path)
 	}
-	st, err := f.Stat()
+	st, err = f.Stat() // it may be another file by now
 	if err == nil && !st.Mode().IsRegular() {
 		err = notRegular(path, st)
 	}
