@@ -300,7 +300,8 @@ func TestSandboxesDoNotMeet(t *testing.T) {
 	attack()
 	for i := range logs {
 		logs[i].drain(t, all[i])
-		if got := logs[i].find(func(p packet) bool { return !fromHost(p) }); len(got) > 0 {
+		// The world answers the marks that settle sends.
+		if got := logs[i].find(func(p packet) bool { return !fromHost(p) && p.src.String() != public }); len(got) > 0 {
 			t.Errorf("sandbox %d got %v", i, got)
 		}
 	}

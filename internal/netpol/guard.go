@@ -43,6 +43,10 @@ func (n *Net) guard(ctx context.Context) {
 			case <-ctx.Done():
 			case <-time.After(retryAfter):
 			}
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
 		case found != "":
 			n.log.WarnContext(ctx, "another program changed the network rules, put them back", "found", found)
 		}

@@ -111,8 +111,8 @@ type Net struct {
 	mu     sync.Mutex // guards what follows
 	closed bool
 	slots  map[int]*slot
-	ready  []int // prepared, the last is used next
-	cursor int   // where the search for a free number goes on: late reuse of addresses
+	ready  []int         // prepared, the last is used next
+	cursor int           // where the search for a free number goes on: late reuse of addresses
 	moved  chan struct{} // closed and replaced when a slot becomes ready or its number free
 
 	sweeps sync.Mutex // serialises destroy

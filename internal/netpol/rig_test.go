@@ -168,6 +168,10 @@ func inside(ns int, do func() error) error {
 			out <- err
 			return
 		}
+		// Packets sent on one processor keep their order on all links of the rig.
+		var first unix.CPUSet
+		first.Set(0)
+		_ = unix.SchedSetaffinity(0, &first)
 		out <- do()
 	}()
 	return <-out
@@ -210,6 +214,7 @@ type packet struct {
 	src, dst         netip.Addr
 	proto            byte
 	srcPort, dstPort uint16
+	opens            bool // a TCP connection
 	payload          string
 }
 
@@ -286,6 +291,7 @@ func parsePacket(b []byte) packet {
 	}
 	if (p.proto == unix.IPPROTO_TCP || p.proto == unix.IPPROTO_UDP) && len(b) >= 8 {
 		p.srcPort, p.dstPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+		p.opens = p.proto == unix.IPPROTO_TCP && len(b) >= 14 && b[13]&0x12 == 0x02
 		if p.proto == unix.IPPROTO_UDP {
 			p.payload = string(b[8:])
 		}
@@ -320,7 +326,9 @@ func (l *packetLog) kinds(addr string) string {
 		name  string
 		proto byte
 	}{{"icmp ", unix.IPPROTO_ICMP}, {"tcp ", unix.IPPROTO_TCP}, {"udp ", unix.IPPROTO_UDP}} {
-		if len(l.find(func(p packet) bool { return to(addr)(p) && p.proto == k.proto && !fromHost(p) })) > 0 {
+		if len(l.find(func(p packet) bool {
+			return to(addr)(p) && p.proto == k.proto && !fromHost(p) && (p.opens || p.proto != unix.IPPROTO_TCP)
+		})) > 0 {
 			out += k.name
 		}
 	}
