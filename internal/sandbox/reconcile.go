@@ -48,7 +48,7 @@ type Reconciler struct {
 
 	mu      sync.Mutex         // guards all below
 	quiet   time.Time          // idle time is counted from here at the earliest: start of this process, or the last jump of the clock
-	last    time.Time          // of the last pass, with its monotonic reading
+	last    reading            // of the last pass
 	swept   time.Time          // when the last sweep of all runners began
 	orphans map[place]*suspect // on a runner, without a row
 	missing map[place]int64    // row without a sandbox on its runner: version of the row
@@ -58,6 +58,9 @@ type Reconciler struct {
 }
 
 type place struct{ runnerID, sandboxID string }
+
+// reading is one moment on two clocks.
+type reading struct{ wall, mono time.Time }
 
 type suspect struct {
 	since  time.Time
@@ -127,14 +130,15 @@ func (r *Reconciler) duties(ctx context.Context) error {
 func (r *Reconciler) clock(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.last.IsZero() {
-		wall := now.Round(0).Sub(r.last.Round(0))
-		if drift := wall - now.Sub(r.last); drift > jumpLimit || drift < -jumpLimit {
+	mono := time.Now() // its difference to another is that of the monotonic clock
+	if !r.last.mono.IsZero() {
+		wall := now.Round(0).Sub(r.last.wall)
+		if drift := wall - mono.Sub(r.last.mono); drift > jumpLimit || drift < -jumpLimit {
 			r.c.log.Warn("the clock jumped; idle times are counted anew", "by", drift)
 			r.quiet = now
 		}
 	}
-	r.last = now
+	r.last = reading{wall: now.Round(0), mono: mono}
 }
 
 // transitions moves every sandbox that is on its way.

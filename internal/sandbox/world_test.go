@@ -2,7 +2,9 @@ package sandbox_test
 
 import (
 	"context"
+	"flag"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +20,15 @@ import (
 	"github.com/dugout-dev/dugout/internal/store/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+// TestMain runs the tests. DUGOUT_TEST_LONG in the environment means more histories and all pairs of kill points.
+func TestMain(m *testing.M) {
+	if os.Getenv("DUGOUT_TEST_LONG") == "" {
+		if err := flag.Set("rapid.checks", "20"); err != nil {
+			panic(err)
+		}
+	}
+	storetest.Main(m)
+}
 
 // world is an installation: a database, runners, and any number of processes one after the other.
 type world struct {
