@@ -51,6 +51,7 @@ type Daemon struct {
 	files   *fs.Handler
 	process *process.Handler
 	handler func() http.Handler
+	idle    idle
 }
 
 // New returns a daemon that serves nothing yet. It does as little as it can: a sandbox waits for it.
@@ -90,7 +91,7 @@ func (d *Daemon) mount() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		d.edge.Fail(w, r, errs.New(errs.NotFound, "no operation %s %s", r.Method, clip(r.URL.Path)))
 	})
-	return rest.WithRequestID(d.edge.Recover(mux))
+	return d.idle.watch(rest.WithRequestID(d.edge.Recover(mux)))
 }
 
 // Serve answers on l until ctx ends. It returns when the listener is closed and the requests under way have been given a
@@ -119,6 +120,7 @@ func (d *Daemon) Serve(ctx context.Context, l net.Listener) error {
 
 // Close kills what was started and waits for it.
 func (d *Daemon) Close() {
+	d.idle.close()
 	d.runner.Close()
 	d.process.Close()
 	d.reaper.Close()
