@@ -132,8 +132,13 @@ func (t *Sandboxes) Select(ctx context.Context, orgID string, f sandbox.Filter, 
 		}
 		c.and("(" + column + ", s.id) " + than + " (" + c.arg(value) + ", " + c.arg(after.ID) + ")")
 	}
-	return t.query(ctx, "SELECT "+sandboxColumns+" FROM sandbox s WHERE "+strings.Join(c.where, " AND ")+
-		" ORDER BY "+column+" "+direction+", s.id "+direction+" LIMIT "+c.arg(limit), c)
+	return t.ordered(ctx, c, strings.Join(c.where, " AND "), column+" "+direction+", s.id "+direction, " LIMIT "+c.arg(limit))
+}
+
+// ordered finds the ids of a page first and reads the wide rows of these alone: not every order has an index.
+func (t *Sandboxes) ordered(ctx context.Context, c *clause, where, order, limit string) ([]sandbox.Sandbox, error) {
+	return t.query(ctx, "SELECT "+sandboxColumns+" FROM (SELECT s.id AS page_id FROM sandbox s WHERE "+where+" ORDER BY "+order+limit+
+		") p JOIN sandbox s ON s.id = p.page_id ORDER BY "+order, c)
 }
 
 // Count implements [sandbox.Lists].
@@ -148,8 +153,7 @@ func (t *Sandboxes) Count(ctx context.Context, orgID string, f sandbox.Filter, o
 	if f.Ascending {
 		direction = "ASC"
 	}
-	items, err := t.query(ctx, "SELECT "+sandboxColumns+" FROM sandbox s WHERE "+where+
-		" ORDER BY "+sortColumns[f.Sort]+" "+direction+", s.id "+direction+" LIMIT "+c.arg(limit)+" OFFSET "+c.arg(offset), c)
+	items, err := t.ordered(ctx, c, where, sortColumns[f.Sort]+" "+direction+", s.id "+direction, " LIMIT "+c.arg(limit)+" OFFSET "+c.arg(offset))
 	return items, total, err
 }
 
