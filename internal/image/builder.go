@@ -22,9 +22,9 @@ type builder struct {
 	log    *slog.Logger
 	report func(Progress)
 
-	step       string
-	done, full int // weights of the finished steps and of all
-	size       int64
+	current    buildStep
+	done, full int   // weights of the finished steps and of all
+	size       int64 // of the root filesystem, known after tidy
 }
 
 // buildStep is one part of a build. Weights are seconds of the usual build on two cores; only their ratio counts.
@@ -89,7 +89,7 @@ func (b *builder) run(ctx context.Context) (int64, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		b.step = s.name
+		b.current = s
 		b.tell("", 0)
 		if err := s.run(ctx); err != nil {
 			if _, classified := errs.As(err); classified || ctx.Err() != nil {
@@ -103,17 +103,18 @@ func (b *builder) run(ctx context.Context) (int64, error) {
 		}
 		b.done += s.weight
 	}
-	b.step = "done"
+	b.current = buildStep{name: "done"}
 	b.tell("", 0)
 	return b.size, nil
 }
 
-// tell reports the current step; extra is how much of its weight is behind us.
-func (b *builder) tell(detail string, extra int) {
+// tell reports the current step, of which part percent are done.
+func (b *builder) tell(detail string, part int) {
 	if len(detail) > 120 {
 		detail = detail[:120]
 	}
-	b.report(Progress{Step: b.step, Detail: strings.ToValidUTF8(detail, ""), Percent: 100 * (b.done + extra) / max(b.full, 1)})
+	done := 100*b.done + part*b.current.weight
+	b.report(Progress{Step: b.current.name, Detail: strings.ToValidUTF8(detail, ""), Percent: done / max(b.full, 1)})
 }
 
 func (b *builder) line(text string) { b.tell(text, 0) }

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,18 +11,17 @@ import (
 	"strings"
 )
 
-// mmdebstrapMilestones are words of mmdebstrap's reports and how much of the step, in parts of its weight of 60, is done
-// when they appear. They move a progress bar and nothing else.
+// mmdebstrapMilestones are words of mmdebstrap's reports and how many percent of its work are done when they appear. They move a progress bar and nothing else.
 var mmdebstrapMilestones = []struct {
 	words string
 	done  int
 }{
-	{"running apt-get update", 1},
-	{"downloading packages", 7},
-	{"extracting archives", 12},
-	{"installing essential", 18},
-	{"installing remaining", 30},
-	{"cleaning package lists", 58},
+	{"running apt-get update", 2},
+	{"downloading packages", 12},
+	{"extracting archives", 20},
+	{"installing essential", 30},
+	{"installing remaining", 50},
+	{"cleaning package lists", 97},
 }
 
 // bootstrap installs a Debian system with apt into the empty root filesystem.
@@ -136,6 +136,9 @@ func (b *builder) downloadAndExtract(ctx context.Context, packages []string) err
 	found, err := filepath.Glob(filepath.Join(debs, "*.deb"))
 	if err != nil {
 		return err
+	}
+	if len(found) != len(packages) {
+		return fmt.Errorf("apt-get download brought %d files for %d packages: %q", len(found), len(packages), found)
 	}
 	slices.Sort(found)
 	for _, deb := range found {
