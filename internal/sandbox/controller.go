@@ -63,6 +63,7 @@ type Controller struct {
 	flights flights
 	touches touches
 	roll    func(n int) int
+	began   time.Time
 }
 
 // New returns a controller. The caller closes it.
@@ -75,6 +76,7 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 		deps.Events = silence{}
 	}
 	c := &Controller{cfg: cfg.withDefaults(), deps: deps, log: deps.Log, roll: rand.IntN}
+	c.began = c.cfg.Now()
 	c.flights.m = map[flightKey]*flight{}
 	c.touches.m = map[string]time.Time{}
 	c.driver = newDriver(c)

@@ -77,13 +77,18 @@ func (c *Controller) createOnce(ctx context.Context, orgID string, r *Request) (
 }
 
 func (c *Controller) createKeyed(ctx context.Context, orgID string, r *Request, key Key) (Sandbox, error) {
-	for range placements {
+	const rounds = 10 // each ends because another process's create with this key came or went
+	for range rounds {
 		s, hash, err := c.deps.Store.ByKey(ctx, orgID, key.Value)
 		switch {
 		case err == nil && hash != key.Hash:
 			return Sandbox{}, otherRequest(key.Value)
 		case err == nil: // made by an earlier request, perhaps of another process, perhaps not ready yet
-			return c.settle(ctx, s, c.cfg.CreateTimeout)
+			s, err = c.settle(ctx, s)
+			if errs.Is(err, errs.NotFound) || err == nil && s.Desired == WantDestroyed {
+				continue // that create failed and left nothing: this one is the first again
+			}
+			return s, err
 		case !errs.Is(err, errs.NotFound):
 			return Sandbox{}, err
 		}
@@ -100,12 +105,33 @@ func otherRequest(key string) error {
 }
 
 // settle waits for a sandbox on its way that this call did not start.
-func (c *Controller) settle(ctx context.Context, s Sandbox, d time.Duration) (Sandbox, error) {
-	if !inTransition(&s) {
-		return s, nil
+func (c *Controller) settle(ctx context.Context, s Sandbox) (Sandbox, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CreateTimeout)
+	defer cancel()
+	const pause = 50 * time.Millisecond
+	for inTransition(&s) && ctx.Err() == nil {
+		if c.driver.busy(s.ID) || !c.foreign(&s) {
+			wait(ctx, c.driver.drive(s.ID, manner{}, false), c.cfg.CreateTimeout)
+		} else {
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
+		}
+		var err error
+		if s, err = c.deps.Store.ByID(context.WithoutCancel(ctx), s.ID); err != nil {
+			return s, err
+		}
 	}
-	wait(ctx, c.driver.drive(s.ID, manner{}, false), d)
-	return c.deps.Store.ByID(context.WithoutCancel(ctx), s.ID)
+	return s, nil
+}
+
+// foreign reports a sandbox that is most likely being created by another process right now. It is left to that one, which
+// undoes a create that fails; a process that takes over after it only leaves it in error.
+func (c *Controller) foreign(s *Sandbox) bool {
+	return s.State == Creating && s.StateSince.After(c.began) && c.cfg.Now().Sub(s.StateSince) < c.cfg.CreateTimeout+undoTimeout
 }
 
 // place does the checks in the order of the wire, finds a runner, and makes the sandbox there.

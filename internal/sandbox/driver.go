@@ -42,6 +42,7 @@ type job struct {
 	cancel func()        // guarded by driver.mu: ends the runner call under way, if it may be ended
 	kick   chan struct{} // ends a pause between tries
 	done   chan struct{}
+	failed error // of the job's goroutine: why a create is undone
 	err    error // why what was asked was not reached; valid after done
 }
 
@@ -111,7 +112,9 @@ func (d *driver) run(id string, j *job) {
 			continue
 		}
 		delete(d.jobs, id)
-		j.err = err
+		if j.err = err; j.failed != nil { // whatever was asked since: that create failed for this reason
+			j.err = j.failed
+		}
 		close(j.done)
 		d.mu.Unlock()
 		return
@@ -320,6 +323,7 @@ func (d *driver) drop(row Sandbox, what verb, j *job, cause error) error {
 	switch what {
 	case put:
 		if j.undo {
+			j.failed = cause
 			next = doomed(row, c.cfg.Now())
 			next.ErrorReason = shown(cause)
 			break

@@ -486,3 +486,58 @@ func TestSecondRunnerIsTriedWhenTheFirstIsFull(t *testing.T) {
 		t.Errorf("%d rows, want 6: %v", len(rows), err)
 	}
 }
+
+func TestFailedCreateWithAKeyOnTwoServers(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t), org.Limits{})
+	processes := []*process{w.start(nil), w.start(nil)}
+	w.runners[runnerID].SetFault(func(_ context.Context, v sandboxtest.Verb, _ string, after bool) error {
+		if v == sandboxtest.Put && !after {
+			return errs.New(errs.Internal, "runc is missing")
+		}
+		return nil
+	})
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			p := processes[i%2]
+			if _, err := p.Create(ctx, w.orgID, sandbox.Request{Name: "n", IdempotencyKey: "k"}); !errs.Is(err, errs.Internal) {
+				t.Errorf("%v", err)
+			}
+			if err := p.rec.Pass(ctx); err != nil { // their reconcilers run too
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if rows, _, err := w.db.Sandboxes().Count(ctx, w.orgID, sandbox.Filter{Sort: "name", IncludeErroredDeleted: true}, 0, 10); err != nil || len(rows) != 0 {
+		t.Errorf("%d rows left: %+v %v", len(rows), rows, err)
+	}
+}
+
+func BenchmarkCreateDelete(b *testing.B) {
+	w := newWorld(b, storetest.SQLite(b), org.Limits{})
+	p := w.start(nil)
+	for b.Loop() {
+		s, err := p.Create(ctx, w.orgID, sandbox.Request{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := p.Delete(ctx, w.orgID, s.ID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	w := newWorld(b, storetest.SQLite(b), org.Limits{})
+	p := w.start(nil)
+	s, err := p.Create(ctx, w.orgID, sandbox.Request{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := p.Get(ctx, w.orgID, s.ID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

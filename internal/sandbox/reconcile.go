@@ -154,7 +154,7 @@ func (r *Reconciler) transitions(ctx context.Context) error {
 		}
 		for _, row := range rows {
 			after = row.ID
-			if r.c.driver.busy(row.ID) {
+			if r.c.driver.busy(row.ID) || r.c.foreign(&row) {
 				continue
 			}
 			if next, late := overdue(row, r.c.cfg.Now()); late {

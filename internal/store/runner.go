@@ -66,6 +66,17 @@ func (t *Runners) Report(ctx context.Context, r placement.Runner) error {
 
 // Recount implements [sandbox.Fleet].
 func (t *Runners) Recount(ctx context.Context, runnerID string) error {
+	is, err := t.db.reader().GetRunner(ctx, runnerID)
+	if err != nil {
+		return fault(err)
+	}
+	should, err := t.db.reader().SumRunner(ctx, runnerID)
+	if err != nil {
+		return fault(err)
+	}
+	if is.UsedSandboxes == should.Sandboxes && is.UsedCpu == should.CPU && is.UsedMemoryGib == should.MemoryGib && is.UsedDiskGib == should.DiskGib {
+		return nil // almost always: an installation at rest writes nothing
+	}
 	return t.db.tx(ctx, func(q *db.Queries) error {
 		if err := q.LockRunner(ctx, runnerID); err != nil {
 			return err
