@@ -29,6 +29,7 @@ type flight struct {
 
 	// guarded by Store.mu
 	waiters   map[chan Progress]struct{}
+	latest    Progress // told to a waiter that joins, so that it does not start in the dark; Image is empty before the first
 	abandoned bool // nobody waited any more: it is being called off and takes no new waiter
 }
 
@@ -86,6 +87,9 @@ func (s *Store) join(ctx context.Context, recipe Recipe, digest string, reports 
 		go s.fly(buildCtx, f, recipe, digest)
 	}
 	f.waiters[reports] = struct{}{}
+	if f.latest.Image != "" {
+		reports <- f.latest // has room: nothing was sent to it yet
+	}
 	return f, true
 }
 
@@ -132,6 +136,7 @@ func (s *Store) fly(ctx context.Context, f *flight, recipe Recipe, digest string
 		p.Image, p.Elapsed = recipe.Name, time.Since(start)
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		f.latest = p
 		for w := range f.waiters {
 			select {
 			case w <- p:
