@@ -7,6 +7,9 @@ import (
 	"github.com/dugout-dev/dugout/internal/cli"
 )
 
+// version is set by the build.
+var version = "0.0.0-dev"
+
 func main() {
-	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, cli.Deps{}))
+	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, cli.Deps{Version: version}))
 }

@@ -64,6 +64,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DUGOUT_API_URL", d.URL+"/api")
 			env.Setenv("DUGOUT_API_KEY", d.key)
 			env.Setenv("KEY", d.key)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second under the race detector
 			env.Setenv("DUGOUT_CONFIG", filepath.Join(env.WorkDir, "empty.yaml"))
 			return os.WriteFile(filepath.Join(env.WorkDir, "empty.yaml"), nil, 0o600)
 		},
@@ -110,7 +111,7 @@ func start(ts *testscript.TestScript, args []string) (*exec.Cmd, *strings.Builde
 	var out strings.Builder
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), &out, &out
-	for _, k := range []string{"PATH", "HOME", "DUGOUT_API_URL", "DUGOUT_API_KEY", "DUGOUT_CONFIG", "WORK", "TMPDIR"} {
+	for _, k := range []string{"PATH", "HOME", "DUGOUT_API_URL", "DUGOUT_API_KEY", "DUGOUT_CONFIG", "WORK", "TMPDIR", "GORACE"} {
 		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
 	}
 	return cmd, &out
