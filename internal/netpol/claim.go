@@ -25,11 +25,14 @@ func (n *Net) Claim(ctx context.Context, policy Policy) (engine.Net, error) {
 	if err != nil {
 		return engine.Net{}, err
 	}
-	if err := n.enforce(k, s, policy); err != nil {
+	n.mu.Lock()
+	term := s.term
+	n.mu.Unlock()
+	if err := n.enforce(k, s, term, policy); err != nil {
 		n.doom(k)
 		return engine.Net{}, err
 	}
-	return engine.Net{Slot: k, Netns: n.pin(k), Addr: slotAddr(n.subnet, k), DNS: n.resolver}, nil
+	return engine.Net{Slot: ticket(k, term), Netns: n.pin(k), Addr: slotAddr(n.subnet, k), DNS: n.resolver}, nil
 }
 
 // take makes a slot claimed: it carries nothing until it is enforced. While every number is taken but some are on their way
@@ -65,7 +68,7 @@ func (n *Net) pick() (k int, s *slot, built bool, wait <-chan struct{}, err erro
 	}
 	if last := len(n.ready) - 1; last >= 0 {
 		k, n.ready = n.ready[last], n.ready[:last]
-		n.slots[k].state = claimed
+		n.begin(n.slots[k])
 		return k, n.slots[k], true, nil, nil
 	}
 	k, s, err = n.reserve()
@@ -86,10 +89,18 @@ func (n *Net) takeNew(k int, s *slot) (int, *slot, error) {
 		return 0, nil, errs.Wrap(err, errs.Unavailable, "a network for the sandbox could not be made")
 	}
 	n.mu.Lock()
-	s.state = claimed
+	n.begin(s)
 	n.mu.Unlock()
 	n.nudge()
 	return k, s, nil
+}
+
+// begin makes a slot claimed for a new term. Callers hold mu.
+func (n *Net) begin(s *slot) {
+	if n.terms++; n.terms == 0 {
+		n.terms++
+	}
+	s.state, s.term = claimed, n.terms
 }
 
 // announce wakes whoever waits for a slot. Callers hold mu.
@@ -111,15 +122,15 @@ func (n *Net) reserve() (int, *slot, error) {
 	return 0, nil, errs.New(errs.Exhausted, "all %d network slots of this runner are in use", n.cfg.MaxSlots)
 }
 
-// enforce puts policy in force for a claimed slot, unless it is not claimed any more.
-func (n *Net) enforce(k int, s *slot, policy Policy) error {
+// enforce puts policy in force for a slot, unless the term is over.
+func (n *Net) enforce(k int, s *slot, term uint32, policy Policy) error {
 	v, err := policy.verdict(k)
 	if err != nil {
 		return err
 	}
 	s.verbs.Lock()
 	defer s.verbs.Unlock()
-	if n.stateOf(k, s) != claimed {
+	if !n.holds(k, s, term) {
 		return notClaimed(k)
 	}
 	if err := n.rules.change(map[int]entry{k: {bound: true, verdict: v}}); err != nil {
@@ -135,56 +146,57 @@ func notClaimed(k int) error {
 	return errs.New(errs.NotFound, "network slot %d is not in use", k)
 }
 
-// stateOf returns the state of s while it still is slot k, otherwise doomed.
-func (n *Net) stateOf(k int, s *slot) state {
+// holds reports whether s still is slot k and claimed for term.
+func (n *Net) holds(k int, s *slot, term uint32) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.slots[k] != s {
-		return doomed
-	}
-	return s.state
+	return n.slots[k] == s && s.state == claimed && s.term == term
 }
 
 // SetPolicy replaces the policy of a claimed slot in one step. Connections that the new policy does not allow end: every
 // packet that leaves a sandbox is judged, not only the first of a connection. When it fails the old policy stays in force.
 func (n *Net) SetPolicy(_ context.Context, slot int, policy Policy) error {
+	k, term := readTicket(slot)
 	n.mu.Lock()
-	s := n.slots[slot]
+	s := n.slots[k]
 	n.mu.Unlock()
 	if s == nil {
-		return notClaimed(slot)
+		return notClaimed(k)
 	}
-	return n.enforce(slot, s, policy)
+	return n.enforce(k, s, term, policy)
 }
 
 // Adopt takes back a slot whose sandbox survived the process that claimed it, and puts policy in force again. NotFound says
 // that the slot or a part of it is gone: the sandbox has no network and must be stopped. Adopting twice is a success.
 func (n *Net) Adopt(_ context.Context, net engine.Net, policy Policy) error {
-	if _, err := policy.verdict(net.Slot); err != nil {
+	k, term := readTicket(net.Slot)
+	if _, err := policy.verdict(k); err != nil {
 		return err
 	}
-	k := net.Slot
 	n.mu.Lock()
 	s := n.slots[k]
 	n.mu.Unlock()
 	switch {
-	case s == nil:
+	case s == nil || term == 0:
 		return notClaimed(k)
 	case net.Addr != slotAddr(n.subnet, k) || net.Netns != n.pin(k):
 		return errs.New(errs.NotFound, "network slot %d has address %s, not %s", k, slotAddr(n.subnet, k), net.Addr)
 	case !isPinned(n.pin(k)):
 		return errs.New(errs.NotFound, "the network namespace of slot %d is gone", k)
 	}
-	if err := n.reclaim(k, s); err != nil {
+	if err := n.reclaim(k, s, term); err != nil {
 		return err
 	}
-	return n.enforce(k, s, policy)
+	return n.enforce(k, s, term, policy)
 }
 
-func (n *Net) reclaim(k int, s *slot) error {
+func (n *Net) reclaim(k int, s *slot, term uint32) error {
 	s.verbs.Lock()
 	defer s.verbs.Unlock()
-	if now := n.stateOf(k, s); now != found && now != claimed {
+	n.mu.Lock()
+	mine := n.slots[k] == s && (s.state == found || s.state == claimed && s.term == term)
+	n.mu.Unlock()
+	if !mine {
 		return notClaimed(k)
 	}
 	if err := n.configureHost(k); err != nil {
@@ -193,17 +205,19 @@ func (n *Net) reclaim(k int, s *slot) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.slots[k] != s || s.state != found && s.state != claimed {
-		return notClaimed(k)
+		return notClaimed(k) // swept meanwhile
 	}
-	s.state = claimed
+	s.state, s.term = claimed, term
 	return nil
 }
 
 // Release gives a slot back. The caller has ended everything in it. When Release returns, nothing leaves the slot and it is
-// given to nobody before it is proven clean. Releasing a slot that is not in use is a success.
+// given to nobody before it is proven clean. Releasing twice, and releasing what is not in use, is a success; what an earlier
+// process left and nobody adopted is for Sweep.
 func (n *Net) Release(ctx context.Context, slot int) error {
+	k, term := readTicket(slot)
 	n.mu.Lock()
-	s := n.slots[slot]
+	s := n.slots[k]
 	n.mu.Unlock()
 	if s == nil {
 		return nil
@@ -211,17 +225,16 @@ func (n *Net) Release(ctx context.Context, slot int) error {
 	s.verbs.Lock()
 	defer s.verbs.Unlock()
 	n.mu.Lock()
-	if n.slots[slot] != s || s.state != claimed && s.state != found {
+	if n.slots[k] != s || s.state != claimed || s.term != term {
 		n.mu.Unlock()
 		return nil
 	}
-	s.state = releasing
+	s.state, s.term = releasing, 0
 	n.mu.Unlock()
-	bound := n.rules.entry(slot).bound
-	if err := n.rules.change(map[int]entry{slot: {bound: bound}}); err != nil {
+	if err := n.rules.change(map[int]entry{k: {bound: true}}); err != nil {
 		// It cannot be reused; destroying it tries the rules again and takes the link away in any case.
-		n.log.WarnContext(ctx, "network slot could not be shut, destroying it", "slot", slot, "error", err)
-		n.doom(slot)
+		n.log.WarnContext(ctx, "network slot could not be shut, destroying it", "slot", k, "error", err)
+		n.doom(k)
 		return nil
 	}
 	n.nudge()

@@ -85,10 +85,17 @@ func ctState(bits uint32) []expr.Any {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)}}
 }
 
-// replies matches the answering direction of a connection that the other side opened, and errors about it.
-func replies() []expr.Any {
+// repliesAndErrors matches the answering direction of a connection that the other side opened, and ICMP errors about it.
+func repliesAndErrors() []expr.Any {
+	return answering(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
+}
+
+// replies leaves errors out: a sandbox could write one about a connection that is not its own.
+func replies() []expr.Any { return answering(expr.CtStateBitESTABLISHED) }
+
+func answering(states uint32) []expr.Any {
 	const directionReply = 1
-	return when(ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), []expr.Any{
+	return when(ctState(states), []expr.Any{
 		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{directionReply}}})
 }

@@ -6,7 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -101,7 +104,11 @@ func forge(from, victim engine.Net, resolver netip.Addr) error {
 	}
 	defer unix.Close(s.fd)
 	out := netip.MustParseAddr(public)
-	victimMAC := net.HardwareAddr{0x02, 0x64, 0x67, 0x80, byte(victim.Slot >> 8), byte(victim.Slot)}
+	k, err := strconv.Atoi(filepath.Base(victim.Netns))
+	if err != nil {
+		return err
+	}
+	victimMAC := net.HardwareAddr{0x02, 0x64, 0x67, 0x80, byte(k >> 8), byte(k)}
 	sources := []string{victim.Addr.String(), resolver.String(), hostUp, hostLAN, worldUp, lanPeer, "8.8.8.8", "127.0.0.1", "0.0.0.0",
 		"169.254.1.1", "255.255.255.255", "224.0.0.1", "10.1.1.1", from.Addr.Next().Next().Next().String()}
 	for _, mac := range []net.HardwareAddr{s.mac, victimMAC, {0x06, 1, 2, 3, 4, 5}} {
@@ -406,8 +413,87 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if got > most+1 || got < most/2 {
 		t.Errorf("%d of %d connections passed, want about %d", got, tried, most)
 	}
+	// Giving the slot back forgets them all, and nobody else's.
+	s := connect(t, other)
+	if got := tracked(t, sb.Addr); got < most/2 {
+		t.Fatalf("canary: %d connections are tracked", got)
+	}
 	if err := n.Release(context.Background(), sb.Slot); err != nil {
 		t.Error(err)
+	}
+	eventually(t, "the connections are forgotten", func() bool { return tracked(t, sb.Addr) == 0 })
+	if tracked(t, other.Addr) == 0 || !s.works(5*time.Second) {
+		t.Error("the connections of another sandbox were forgotten")
+	}
+}
+
+// tracked counts the connections that the host tracks for an address.
+func tracked(tb testing.TB, a netip.Addr) int {
+	tb.Helper()
+	for range 20 {
+		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+		if err != nil {
+			continue // it changed meanwhile
+		}
+		count := 0
+		for _, f := range flows {
+			if src, _ := netip.AddrFromSlice(f.Forward.SrcIP.To4()); src == a {
+				count++
+			}
+		}
+		return count
+	}
+	tb.Fatal("the tracked connections could not be listed")
+	return 0
+}
+
+// A sandbox must not write ICMP errors about the host's own connections.
+func TestForgedErrors(t *testing.T) {
+	w := needWorld(t)
+	cfg := config(t)
+	n := open(t, cfg)
+	sb := claim(t, n, netpol.Policy{})
+	c, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.ParseIP(public), Port: 443})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := inside(w.ns, func() error { // somebody who takes it, so that no true error comes
+		l, err := net.ListenPacket("udp4", "0.0.0.0:443")
+		if err == nil {
+			t.Cleanup(func() { _ = l.Close() })
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	local := c.LocalAddr().(*net.UDPAddr).AddrPort()
+	quoted := ipv4(local.Addr(), netip.MustParseAddr(public), unix.IPPROTO_UDP, udp(local.Port(), 443, "hello"))
+	refused := append([]byte{3, 3, 0, 0, 0, 0, 0, 0}, quoted...)
+	binary.BigEndian.PutUint16(refused[2:], sum(refused, 0))
+	forge := func() {
+		insidePath(t, sb.Netns, func() error {
+			s, err := newSender()
+			if err != nil {
+				return err
+			}
+			defer unix.Close(s.fd)
+			return s.frame(hostSide, s.mac, unix.ETH_P_IP, ipv4(sb.Addr, local.Addr(), unix.IPPROTO_ICMP, refused))
+		})
+		w.settle(t, sb)
+	}
+	forge()
+	if _, err := c.Write([]byte("again")); err != nil {
+		t.Errorf("an error that a sandbox wrote reached a connection of the host: %v", err)
+	}
+	_ = n.Close()
+	dropTable(t, cfg)
+	forge()
+	if _, err := c.Write([]byte("again")); err == nil {
+		t.Error("canary: the error does not arrive without rules either")
 	}
 }
 

@@ -148,7 +148,7 @@ func (r *ruleset) chains(slots, policy, seen, deny *nftables.Set) []chain {
 			drop,
 		}},
 		{&nftables.Chain{Name: "inward"}, [][]expr.Any{
-			when(replies(), accept),
+			when(repliesAndErrors(), accept),
 			drop,
 		}},
 		base("forward", filter, nftables.ChainHookForward, plain,

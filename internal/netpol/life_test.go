@@ -46,7 +46,7 @@ func TestRestart(t *testing.T) {
 	}
 	fresh := claim(t, n, netpol.Policy{}) // before anything is adopted
 	for _, old := range []engine.Net{kept, listed, lost} {
-		if old.Slot == fresh.Slot {
+		if old.Netns == fresh.Netns {
 			t.Fatalf("slot %d was given away", old.Slot)
 		}
 	}
@@ -60,7 +60,8 @@ func TestRestart(t *testing.T) {
 		t.Fatalf("Adopt: %v", err)
 	}
 	for name, wrong := range map[string]engine.Net{
-		"unknown":         {Slot: 3999, Netns: cfg.Dir + "/3999", Addr: kept.Addr},
+		"unknown":         {Slot: 1<<20 | 3999, Netns: cfg.Dir + "/3999", Addr: kept.Addr},
+		"another claim":   {Slot: kept.Slot + 1<<20, Netns: kept.Netns, Addr: kept.Addr},
 		"another address": {Slot: kept.Slot, Netns: kept.Netns, Addr: lost.Addr},
 		"another path":    {Slot: kept.Slot, Netns: lost.Netns, Addr: kept.Addr},
 		"negative":        {Slot: -1},
@@ -282,7 +283,7 @@ func TestUncleanSlotsAreNotReused(t *testing.T) {
 	reused := false
 	for range prepared {
 		next := claim(t, n, netpol.Policy{})
-		reused = reused || next.Slot == sb.Slot && inode(t, next.Netns) == before
+		reused = reused || next.Netns == sb.Netns && inode(t, next.Netns) == before
 	}
 	if !reused {
 		t.Error("canary: a clean slot was not used again")
@@ -350,8 +351,8 @@ func TestReuseForgetsConnections(t *testing.T) {
 			second, err = n.Claim(context.Background(), netpol.Policy{})
 			return err == nil
 		})
-		if same := inode(t, second.Netns) == before; second.Slot != first.Slot || same == soiled {
-			t.Fatalf("slot %d after %d, same namespace: %v, want %v", second.Slot, first.Slot, same, !soiled)
+		if same := inode(t, second.Netns) == before; second.Netns != first.Netns || same == soiled {
+			t.Fatalf("%s after %s, same namespace: %v, want %v", second.Netns, first.Netns, same, !soiled)
 		}
 		var next packetLog
 		insidePath(t, second.Netns, func() error { return next.listen("eth0") })
@@ -378,6 +379,39 @@ func answer(tb testing.TB, w *world, to netip.AddrPort, text string) {
 	}
 }
 
+// Giving a slot back again, late, does not hit who has it now.
+func TestLateRelease(t *testing.T) {
+	w := needWorld(t)
+	cfg := config(t)
+	cfg.Ready, cfg.MaxSlots = -1, 1
+	n := open(t, cfg)
+	ctx := context.Background()
+	first := claim(t, n, netpol.Policy{})
+	if err := n.Release(ctx, first.Slot); err != nil {
+		t.Fatal(err)
+	}
+	second := claim(t, n, netpol.Policy{}) // waits for the only slot
+	if second.Netns != first.Netns || second.Slot == first.Slot {
+		t.Fatalf("slot %d at %s after %d at %s", second.Slot, second.Netns, first.Slot, first.Netns)
+	}
+	if err := n.Release(ctx, first.Slot); err != nil {
+		t.Errorf("a late Release gives %v", err)
+	}
+	if err := n.SetPolicy(ctx, first.Slot, netpol.Policy{BlockAll: true}); !errs.Is(err, errs.NotFound) {
+		t.Errorf("a late SetPolicy gives %v", err)
+	}
+	w.settle(t, second)
+	_ = n.Close()
+	n = open(t, cfg)
+	if err := n.Release(ctx, first.Slot); err != nil { // found, not adopted
+		t.Errorf("a late Release after a restart gives %v", err)
+	}
+	if err := n.Adopt(ctx, second, netpol.Policy{}); err != nil {
+		t.Errorf("Adopt: %v", err)
+	}
+	w.settle(t, second)
+}
+
 func TestSlotsRunOut(t *testing.T) {
 	needRig(t)
 	cfg := config(t)
@@ -395,7 +429,7 @@ func TestSlotsRunOut(t *testing.T) {
 	}
 	eventually(t, "the slot comes back", func() bool {
 		sb, err := n.Claim(context.Background(), netpol.Policy{})
-		return err == nil && sb.Slot == held[2].Slot
+		return err == nil && sb.Netns == held[2].Netns
 	})
 }
 

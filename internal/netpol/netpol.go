@@ -18,6 +18,7 @@ package netpol
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"regexp"
@@ -112,6 +113,7 @@ type Net struct {
 	closed bool
 	slots  map[int]*slot
 	ready  []int         // prepared, the last is used next
+	terms  uint32        // of the last claim; begins at random, so that those of an earlier process do not come again soon
 	cursor int           // where the search for a free number goes on: late reuse of addresses
 	moved  chan struct{} // closed and replaced when a slot becomes ready or its number free
 
@@ -126,7 +128,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Net, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Net{cfg: cfg, log: log, slots: map[int]*slot{}, wake: make(chan struct{}, 1), moved: make(chan struct{})}
+	n := &Net{cfg: cfg, log: log, terms: rand.Uint32(), slots: map[int]*slot{}, wake: make(chan struct{}, 1), moved: make(chan struct{})}
 	ok := false
 	defer func() {
 		if !ok {
@@ -145,9 +147,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Net, error) {
 	if err := n.takeSubnet(); err != nil {
 		return nil, err
 	}
-	if most := 1<<(32-n.subnet.Bits()) - 3; n.cfg.MaxSlots > most {
-		n.cfg.MaxSlots = most
-	}
+	n.cfg.MaxSlots = min(n.cfg.MaxSlots, 1<<(32-n.subnet.Bits())-3, 1<<slotBits-1)
 	n.deny = denied(n.subnet, cfg.AllowPrivate)
 	n.mtu = uplinkMTU(n.nl)
 	if err := n.forwardPackets(); err != nil {

@@ -67,13 +67,14 @@ func churn(args []string) int {
 		fmt.Fprintln(os.Stderr, "probe:", err)
 		return 1
 	}
+	var kept []int
 	for i := 0; ; i++ {
 		p := netpol.Policy{BlockAll: true}
 		if i%2 == 0 {
 			p = netpol.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("203.0.114.0/24")}}
 		}
 		sb, err := n.Claim(context.Background(), p)
-		if err == nil && i%4 > 0 {
+		if kept = append(kept, sb.Slot); err == nil && i%4 > 0 {
 			err = n.Release(context.Background(), sb.Slot)
 		}
 		if err != nil {
@@ -81,9 +82,10 @@ func churn(args []string) int {
 			return 1
 		}
 		if i%64 == 63 { // what was kept must not use up all slots
-			for k := range 4000 {
+			for _, k := range kept {
 				_ = n.Release(context.Background(), k)
 			}
+			kept = nil
 		}
 	}
 }

@@ -541,3 +541,41 @@ func FuzzScreen(f *testing.F) {
 		}
 	})
 }
+
+// The first packets in both directions pass, also when the slot was made a moment ago.
+func TestFirstAnswerArrives(t *testing.T) {
+	needWorld(t)
+	cfg := config(t)
+	cfg.Ready = -1
+	startUpstream(t, cfg.Upstream[0].String())
+	n := open(t, cfg)
+	var work sync.WaitGroup
+	for range 4 { // links that are made at the same time delay each other
+		work.Add(1)
+		go func() {
+			defer work.Done()
+			for range 25 {
+				sb, err := n.Claim(context.Background(), netpol.Policy{})
+				if err != nil {
+					t.Errorf("Claim: %v", err)
+					return
+				}
+				ns, err := os.Open(sb.Netns)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got := ""
+				_ = inside(int(ns.Fd()), func() error {
+					got = ask(netip.AddrPortFrom(sb.DNS, 53), "udp", question(1, "public.test.", dnsmessage.TypeA), 2*time.Second)
+					return nil
+				})
+				_ = ns.Close()
+				if got != "Success 203.0.113.5" {
+					t.Errorf("the first question gets %q", got)
+				}
+			}
+		}()
+	}
+	work.Wait()
+}

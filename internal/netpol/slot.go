@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -31,9 +32,18 @@ const (
 
 type slot struct {
 	state   state
+	term    uint32     // of the present claim; 0 while there is none
 	blocked bool       // the policy answers no names
 	verbs   sync.Mutex // serialises the verbs on this slot
 }
+
+// What callers know as a slot number says whose turn it is as well: the low bits are the slot, the others the term of one
+// claim. Giving back twice, or late, then never hits the next sandbox in the slot. It stays below 2^53.
+const slotBits = 20
+
+func ticket(k int, term uint32) int { return int(term)<<slotBits | k }
+
+func readTicket(t int) (k int, term uint32) { return t & (1<<slotBits - 1), uint32(t >> slotBits) }
 
 // innerLink and gateway are the same in every slot. Nobody has the gateway's address: a permanent neighbour entry leads to
 // the host's end of the pair.
@@ -82,7 +92,28 @@ func (n *Net) build(k int) error {
 	if err := n.configureHost(k); err != nil {
 		return err
 	}
-	return inNamespace(ns, func() error { return configureInner(slotAddr(n.subnet, k)) })
+	if err := inNamespace(ns, func() error { return configureInner(slotAddr(n.subnet, k)) }); err != nil {
+		return err
+	}
+	return n.awaitUp(k)
+}
+
+// awaitUp waits until the host's end sends. Its carrier came with the other end, and until the kernel has acted on that in
+// the background, which the making of other links delays, it drops every packet: the sandbox would miss the first answer.
+func (n *Net) awaitUp(k int) error {
+	for deadline, pause := time.Now().Add(5*time.Second), 100*time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
+		link, err := n.nl.LinkByName(n.linkName(k))
+		if err != nil {
+			return err
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.New("the link does not come up")
+		}
+		time.Sleep(pause)
+	}
 }
 
 // pinNamespace makes a network namespace on a thread that ends with it, and keeps it by a bind mount. The caller closes the
