@@ -30,7 +30,7 @@ type flight struct {
 	// guarded by Store.mu
 	waiters   map[chan Progress]struct{}
 	latest    Progress // told to a waiter that joins, so that it does not start in the dark; Image is empty before the first
-	abandoned bool // nobody waited any more: it is being called off and takes no new waiter
+	abandoned bool     // nobody waited any more: it is being called off and takes no new waiter
 }
 
 // Build returns the image of recipe, building it if the store does not have it. It needs root, the tools that [Missing]

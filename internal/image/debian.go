@@ -123,13 +123,14 @@ func (b *builder) extractPackages(ctx context.Context) error {
 
 func (b *builder) downloadAndExtract(ctx context.Context, packages []string) error {
 	debs := filepath.Join(b.work, "debs")
-	if err := os.Mkdir(debs, 0o700); err != nil {
+	cache := filepath.Join(debs, "cache") // our own: the host's is emptied whenever someone installs a package
+	if err := os.MkdirAll(filepath.Join(cache, "partial"), 0o700); err != nil {
 		return err
 	}
 	defer os.RemoveAll(debs)
 	// The shell is there for the working directory: apt-get downloads into its own.
 	get := append([]string{"sh", "-c", `cd "$0" && exec "$@"`, debs,
-		"apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"}, packages...)
+		"apt-get", "-q", "-o", "APT::Sandbox::User=root", "-o", "Dir::Cache::archives=" + cache, "download"}, packages...)
 	if err := b.onHost(ctx, b.line, get...); err != nil {
 		return err
 	}
