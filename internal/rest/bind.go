@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -79,7 +80,10 @@ func intTag(f reflect.StructField, tag string) *int64 {
 func (b *binder) bind(e *Edge, r *http.Request, in any) error {
 	b.prepare()
 	v := reflect.ValueOf(in).Elem()
-	query := r.URL.Query()
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // a filter that is left out would select everything
+		return errs.Wrap(err, errs.Invalid, "malformed query: it must be name=value pairs, percent-encoded, joined by &")
+	}
 	for _, f := range b.fields {
 		var vals []string
 		switch f.in {
@@ -90,10 +94,13 @@ func (b *binder) bind(e *Edge, r *http.Request, in any) error {
 		case "header":
 			vals = r.Header.Values(f.name)
 		}
+		if len(vals) == 1 && vals[0] == "" && !f.required && (f.def != "" || len(f.enum) > 0 || !isString(b.typ.Field(f.index).Type)) {
+			vals = nil // "limit=" says as little as no limit at all
+		}
 		if len(vals) == 0 && f.def != "" {
 			vals = []string{f.def}
 		}
-		if len(vals) == 0 || len(vals) == 1 && vals[0] == "" && !isString(b.typ.Field(f.index).Type) && !f.required {
+		if len(vals) == 0 {
 			if f.required {
 				return errs.New(errs.Invalid, "%s is required", f.name)
 			}
@@ -150,7 +157,7 @@ func (f field) set(v reflect.Value, vals []string) error {
 	case reflect.Bool: // the 0.x wire: true only for exactly "true"
 		v.SetBool(s == "true")
 	case reflect.Int, reflect.Int64, reflect.Int32:
-		n, err := strconv.ParseInt(s, 10, 64)
+		n, err := parseInt(s)
 		if err != nil || f.min != nil && n < *f.min || f.max != nil && n > *f.max || v.OverflowInt(n) {
 			return errs.New(errs.Invalid, "%s must be an integer%s, got %q", f.name, f.span(), clip(s))
 		}
@@ -165,6 +172,14 @@ func (f field) set(v reflect.Value, vals []string) error {
 		panic("rest: unsupported input type " + v.Type().String())
 	}
 	return nil
+}
+
+// parseInt reads an integer. Clients that know one type of number only write 15 as 15.0.
+func parseInt(s string) (int64, error) {
+	if whole, frac, ok := strings.Cut(s, "."); ok && frac != "" && strings.Trim(frac, "0") == "" {
+		s = whole
+	}
+	return strconv.ParseInt(s, 10, 64)
 }
 
 func contains(list []string, s string) bool {
