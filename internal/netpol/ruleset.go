@@ -2,7 +2,6 @@ package netpol
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -290,7 +289,7 @@ func removeTable(instance string) error {
 		}
 	}
 	if err := conn.Flush(); err != nil {
-		return errs.Wrap(err, errs.Unavailable, "%s", fmt.Sprintf("the nftables table %s could not be removed", tableName(instance)))
+		return errs.Wrap(err, errs.Unavailable, "the nftables table %s could not be removed", tableName(instance))
 	}
 	return nil
 }
