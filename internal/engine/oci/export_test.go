@@ -14,7 +14,6 @@ var (
 	LookupUser       = lookupUser
 	ResolveUser      = resolveUser
 	ParseCgroups     = parseCgroups
-	RuncError        = runcError
 )
 
 type SandboxUser = sandboxUser

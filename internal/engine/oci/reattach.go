@@ -104,6 +104,9 @@ func (e *Engine) adopt(ctx context.Context, id string, rec record, leftovers map
 	if err := e.clean(ctx, id); err != nil {
 		return err
 	}
+	if err := e.disk.setLimit(id, rec.Spec.Limits.DiskBytes); err != nil { // a start may have died while it was lifted
+		e.log.Error("a disk limit cannot be set again", "sandbox", id, "error", err)
+	}
 	delete(leftovers, id)
 	if st.Phase == phaseRunning {
 		st.StoppedAt, st.ExitCode, st.OOMKills = time.Now().UTC(), -1, kills

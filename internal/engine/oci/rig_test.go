@@ -169,6 +169,7 @@ func (h *host) open() *oci.Engine {
 
 // remove destroys every sandbox and takes the installation away.
 func (h *host) remove() {
+	h.cfg.Helpers = nil // may be gone
 	e, err := oci.Open(context.Background(), h.cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		h.t.Errorf("opening the engine to clean up: %v", err)

@@ -125,7 +125,15 @@ func (e *Engine) mountRootfs(id, image, layer string, first uint32) error {
 			_ = os.Remove(lowerPath)
 		}()
 	}
-	return overlay(lowerPath, filepath.Join(layer, "upper"), filepath.Join(layer, "work"), target)
+	if err := overlay(lowerPath, filepath.Join(layer, "upper"), filepath.Join(layer, "work"), target); err != nil {
+		return err
+	}
+	// An overlay that cannot write to its layer mounts all the same, read-only.
+	var st unix.Statfs_t
+	if err := unix.Statfs(target, &st); err != nil || st.Flags&unix.ST_RDONLY != 0 {
+		return errs.Wrap(err, errs.Internal, "the root directory of the sandbox cannot be written to")
+	}
+	return nil
 }
 
 func overlay(lower, upper, work, target string) error {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -143,7 +144,7 @@ func (e *Engine) runContainer(ctx context.Context, id string) (int, error) {
 		select {
 		case err := <-waited:
 			if err != nil {
-				return 0, runcError(logFile, err)
+				return 0, e.runcError(logFile, err)
 			}
 			running, waited = false, nil
 			e.crash("runc-ended")
@@ -151,7 +152,7 @@ func (e *Engine) runContainer(ctx context.Context, id string) (int, error) {
 			if err != nil {
 				if running {
 					if err := <-waited; err != nil {
-						return 0, runcError(logFile, err)
+						return 0, e.runcError(logFile, err)
 					}
 				}
 				return 0, errs.New(errs.Internal, "the daemon ended before it was ready")
@@ -192,7 +193,7 @@ func (e *Engine) deleteContainer(ctx context.Context, id string) {
 
 // runcError turns the last error line of runc's log into an error of ours. The text is for people and for logs; the class
 // comes from what the kernel said.
-func runcError(logFile string, err error) error {
+func (e *Engine) runcError(logFile string, err error) error {
 	text := ""
 	if f, ferr := os.Open(logFile); ferr == nil {
 		b, _ := io.ReadAll(io.LimitReader(f, 64<<10))
@@ -217,7 +218,19 @@ func runcError(logFile string, err error) error {
 			return errs.Wrap(cause, errs.Exhausted, "the host has no %s left to start the sandbox", c.what)
 		}
 	}
-	return errs.Wrap(cause, errs.Internal, "the sandbox could not be started")
+	return errs.Wrap(cause, errs.Internal, "the sandbox could not be started: %s", e.runcReason(text))
+}
+
+// runcReason is the part of runc's words that may be shown: what happened inside, without paths of the host.
+func (e *Engine) runcReason(text string) string {
+	_, reason, ok := strings.Cut(text, "error during container init: ")
+	if ok && !strings.Contains(reason, e.cfg.RunDir) && !strings.Contains(reason, e.cfg.Dir) && !strings.Contains(reason, filepath.Dir(e.cfg.Daemon)) {
+		return reason
+	}
+	if i := strings.LastIndex(text, ": "); i >= 0 {
+		return text[i+2:]
+	}
+	return "see the log of the runner"
 }
 
 // timeoutError is what a verb returns when its context ended.

@@ -16,6 +16,10 @@ import (
 // startTimeout bounds a start whose caller set no deadline.
 const startTimeout = 60 * time.Second
 
+// mountRoom is by how much a disk limit is lifted while the root file system is being mounted. No process of the sandbox
+// runs then.
+const mountRoom = 16 << 20
+
 // Start runs the sandbox in net and returns when its daemon answers.
 func (e *Engine) Start(ctx context.Context, id string, net engine.Net) (engine.Status, error) {
 	if net.Netns != "" && (!filepath.IsAbs(net.Netns) || strings.ContainsRune(net.Netns, 0)) {
@@ -83,7 +87,16 @@ func (e *Engine) start(ctx context.Context, b *box, net engine.Net) (err error) 
 		return err
 	}
 	e.crash("start-run-mount")
-	if err := e.mountRootfs(id, rec.Spec.Image.Rootfs, e.disk.dir(id), rec.IDs); err != nil {
+	// The overlay needs to write a little to mount. A sandbox whose disk is full must start, or nobody could ever make room.
+	limit := rec.Spec.Limits.DiskBytes
+	if err := e.disk.setLimit(id, limit+mountRoom); err != nil {
+		return err
+	}
+	err = e.mountRootfs(id, rec.Spec.Image.Rootfs, e.disk.dir(id), rec.IDs)
+	if lerr := e.disk.setLimit(id, limit); err == nil {
+		err = lerr
+	}
+	if err != nil {
 		return err
 	}
 	e.crash("start-rootfs")
