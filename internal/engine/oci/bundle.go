@@ -131,7 +131,7 @@ func (e *Engine) ociSpec(rec record, net engine.Net) (*specs.Spec, error) {
 		Hostname: hostname(rec.Spec),
 		Process: &specs.Process{
 			User:            specs.User{UID: rec.User.UID, GID: rec.User.GID, AdditionalGids: rec.User.Groups},
-			Args:            []string{insideDaemon, "--socket", insideRun + "/" + socketName, "--ready-fd", strconv.Itoa(readyFD)},
+			Args:            append([]string{insideDaemon, "--socket", insideRun + "/" + socketName, "--ready-fd", strconv.Itoa(readyFD)}, e.cfg.DaemonArgs...),
 			Env:             processEnv(rec),
 			Cwd:             workdir(rec),
 			Capabilities:    capabilities(rec.User.UID == 0),
@@ -175,29 +175,30 @@ func capabilities(root bool) *specs.LinuxCapabilities {
 	}
 }
 
-// processEnv is the image's environment, the sandbox's over it, then what the daemon reads. The daemon gives all but the
-// DUGOUT_ names to what it starts.
+// daemonPrefix starts the names that only the engine may set: the daemon reads them and gives them to nobody.
+const daemonPrefix = "DUGOUT_"
+
+// processEnv is the image's environment, the sandbox's over it, then what the daemon reads: the limits as they are at the
+// start, and the image's entrypoint as a JSON array.
 func processEnv(rec record) []string {
-	vars := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	vars := map[string]string{
+		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME": rec.User.Home, "USER": rec.User.Name, "LOGNAME": rec.User.Name,
+	}
 	for _, layer := range []map[string]string{rec.Spec.Image.Env, rec.Spec.Env} {
 		for name, value := range layer {
-			vars[name] = value
+			if !strings.HasPrefix(name, daemonPrefix) {
+				vars[name] = value
+			}
 		}
 	}
-	own := map[string]string{"HOME": rec.User.Home, "USER": rec.User.Name, "LOGNAME": rec.User.Name}
-	for name, value := range own {
-		if _, ok := vars[name]; !ok {
-			vars[name] = value
-		}
-	}
-	for name := range vars {
-		if strings.HasPrefix(name, "DUGOUT_DAEMON_") { // ours to say
-			delete(vars, name)
-		}
-	}
+	limits := rec.Spec.Limits
+	vars[daemonPrefix+"MILLICPU"] = strconv.FormatInt(limits.MilliCPU, 10)
+	vars[daemonPrefix+"MEMORY"] = strconv.FormatInt(limits.MemoryBytes, 10)
+	vars[daemonPrefix+"DISK"] = strconv.FormatInt(limits.DiskBytes, 10)
 	if len(rec.Spec.Image.Entrypoint) > 0 {
-		b, _ := json.Marshal(rec.Spec.Image.Entrypoint)
-		vars["DUGOUT_DAEMON_ENTRYPOINT"] = string(b)
+		b, _ := json.Marshal(rec.Spec.Image.Entrypoint) // strings can always be written
+		vars[daemonPrefix+"ENTRYPOINT"] = string(b)
 	}
 	env := make([]string, 0, len(vars))
 	for name, value := range vars {

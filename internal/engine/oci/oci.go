@@ -37,14 +37,15 @@ import (
 
 // Config says where an engine keeps its things and what it runs.
 type Config struct {
-	Dir      string   // state and disks; on a real file system
-	RunDir   string   // sockets, bundles, runtime state; the engine mounts a tmpfs of its own there
-	Instance string   // four characters [a-z0-9] that tell the installations on one host apart
-	Runc     string   // path of runc; empty: found in PATH
-	Daemon   string   // path of the static daemon binary that becomes the first process of every sandbox
-	Helpers  []string // more binaries to mount read-only beside the daemon, under their base names
-	Disk     Disk
-	Defaults engine.Limits // for limits a spec leaves zero; what is zero here comes from DefaultLimits
+	Dir        string   // state and disks; on a real file system
+	RunDir     string   // sockets, bundles, runtime state; the engine mounts a tmpfs of its own there
+	Instance   string   // four characters [a-z0-9] that tell the installations on one host apart
+	Runc       string   // path of runc; empty: found in PATH
+	Daemon     string   // path of the static daemon binary that becomes the first process of every sandbox
+	Helpers    []string // more binaries to mount read-only beside the daemon, under their base names
+	DaemonArgs []string // more arguments for the daemon, after --socket and --ready-fd
+	Disk       Disk
+	Defaults   engine.Limits // for limits a spec leaves zero; what is zero here comes from DefaultLimits
 	// CgroupParent is the absolute cgroup below which every sandbox gets one; empty: /dugout-INSTANCE. Under systemd use
 	// the unit's own delegated cgroup.
 	CgroupParent string
