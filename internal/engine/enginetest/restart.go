@@ -168,6 +168,7 @@ func testClosed(t *testing.T, r *rig) {
 	_, err := e.Start(deadline(t), spec.ID, engine.Net{})
 	r.want(err, errs.Unavailable, "Start after Close")
 	r.want(e.Destroy(deadline(t), spec.ID), errs.Unavailable, "Destroy after Close")
+	r.ok(e.Close(), "Close again")
 	r.open()
 	if now := r.inspect(spec.ID); now.State != engine.Running || now.Pid != status.Pid {
 		t.Errorf("Close stopped the sandbox: %+v", now)

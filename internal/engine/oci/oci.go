@@ -85,6 +85,7 @@ type Engine struct {
 
 	closing context.Context // ends when Close begins
 	stop    context.CancelFunc
+	once    sync.Once
 	work    sync.WaitGroup // verbs and clean-ups under way
 
 	mu    sync.Mutex // guards boxes
@@ -216,7 +217,8 @@ func (e *Engine) Capabilities() engine.Capabilities {
 // Exits delivers sandboxes that ended by themselves.
 func (e *Engine) Exits() <-chan engine.Exit { return e.exits }
 
-// Close releases what this process holds and waits, at most ten seconds, for verbs under way. Sandboxes go on running.
+// Close releases what this process holds and waits, at most ten seconds, for verbs under way; when they take longer it
+// fails with Timeout and can be called again. Sandboxes go on running. Closing what is closed is a success.
 func (e *Engine) Close() error {
 	e.stop()
 	done := make(chan struct{})
@@ -226,7 +228,7 @@ func (e *Engine) Close() error {
 	case <-time.After(10 * time.Second):
 		return errs.New(errs.Timeout, "verbs are still under way ten seconds after Close")
 	}
-	e.release()
+	e.once.Do(e.release)
 	return nil
 }
 

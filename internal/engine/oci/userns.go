@@ -42,6 +42,10 @@ func (c *usernsCache) get(first uint32) (*os.File, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.files == nil {
+		f.Close()
+		return nil, errSpawnerClosed
+	}
 	if other := c.files[first]; other != nil {
 		f.Close()
 		return other, nil
