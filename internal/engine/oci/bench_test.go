@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -108,4 +109,45 @@ func BenchmarkChurn4(b *testing.B) {
 	workers.Wait()
 	b.ReportMetric(float64(b.N)/time.Since(begin).Seconds(), "cycles/s")
 	b.ReportMetric(float64(runtime.NumGoroutine()), "goroutines-left")
+}
+
+// BenchmarkIdle reports what an idle sandbox costs in memory, all in (kernel too), and how much of that is the daemon's own.
+func BenchmarkIdle(b *testing.B) {
+	h := newHost(b, "btrfs")
+	e := h.open()
+	h.started(e, nil) // what is made once
+	n := max(b.N, 30)
+	before := available(b)
+	var daemons int64
+	for range n {
+		daemons += privateMemory(b, h.started(e, nil).Pid)
+	}
+	b.ReportMetric(float64(before-available(b))/float64(n)/1024, "MB/sandbox")
+	b.ReportMetric(float64(daemons)/float64(n)/1024, "MB-daemon")
+}
+
+func available(b *testing.B) int64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return field(string(text), "MemAvailable:")
+}
+
+// privateMemory returns the kB that one process has to itself.
+func privateMemory(b *testing.B, pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return field(string(text), "Private_Dirty:") + field(string(text), "Private_Clean:")
+}
+
+func field(text, name string) (n int64) {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, name); ok {
+			_, _ = fmt.Sscan(value, &n)
+		}
+	}
+	return n
 }
