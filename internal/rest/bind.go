@@ -179,6 +179,9 @@ func parseInt(s string) (int64, error) {
 	if whole, frac, ok := strings.Cut(s, "."); ok && frac != "" && strings.Trim(frac, "0") == "" {
 		s = whole
 	}
+	if strings.HasPrefix(s, "+") {
+		return 0, strconv.ErrSyntax
+	}
 	return strconv.ParseInt(s, 10, 64)
 }
 
