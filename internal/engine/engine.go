@@ -122,8 +122,8 @@ type Capabilities struct {
 // Every verb is idempotent and safe to call from many goroutines; verbs on one id are serialised by the engine. A verb that
 // fails undoes what it did. Errors are classified with package errs: NotFound (no such sandbox, no such image directory),
 // Invalid (the spec; names the field), Exhausted (disk, pids, memory: names the resource), Unavailable (the runtime is
-// missing or too old), Timeout (the deadline of ctx), Internal. When ctx ends, the verb returns soon and undoes its work in
-// the background under a deadline of its own.
+// missing or too old, or the engine is closed), Timeout (ctx ended), Internal. When ctx ends, the verb returns soon and undoes
+// its work in the background under a deadline of its own; Stop and Destroy, which cannot be undone, are carried through.
 //
 // Crash safety: an intent is on disk before its effect. After kill -9 at any moment a new engine over the same directory
 // lists every sandbox whose Create had returned, running ones still running with the same Pid, and removes what was left
@@ -139,7 +139,8 @@ type Engine interface {
 	Stop(ctx context.Context, id string, grace time.Duration) error
 	// Destroy kills and removes a sandbox and everything made for it, in whatever state. An unknown id is a success.
 	Destroy(ctx context.Context, id string) error
-	// SetLimits changes the limits of a sandbox, live where it runs. Zero fields stay as they are.
+	// SetLimits changes the limits of a sandbox, live where it runs (OpenFiles: from its next start). Zero fields stay as they
+	// are. Exhausted, and nothing changed, when it holds more memory or disk than the new limit.
 	SetLimits(ctx context.Context, id string, limits Limits) error
 	// Inspect returns what is known of a sandbox.
 	Inspect(ctx context.Context, id string) (Status, error)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,16 +21,19 @@ import (
 // files count too. The pool is DIR/disk: on a btrfs file system, that itself; else a sparse file beside it, DIR/disk.img,
 // formatted once and mounted there through a loop device that goes away with the mount.
 type btrfsDisk struct {
-	root   string
-	top    *os.File // of root
-	sysfs  string   // /sys/fs/btrfs/UUID/qgroups: live usage
-	simple bool     // simple quotas (kernel 6.7): accounting costs nothing per snapshot
+	root  string
+	top   *os.File // of root
+	sysfs string   // /sys/fs/btrfs/UUID/qgroups: live usage
 
-	mu  sync.Mutex // guards ids
-	ids map[string]uint64
+	mu    sync.Mutex // guards the rest
+	ids   map[string]uint64
+	stale []uint64 // quota groups whose subvolume was removed: with full quotas the kernel keeps them until told; with simple ones it drops them itself
 }
 
-const btrfsMagic = 0x9123683e
+const (
+	btrfsMagic     = 0x9123683e
+	firstSubvolume = 256
+)
 
 func openBtrfs(root string, poolBytes int64, log *slog.Logger) (_ diskDriver, err error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
@@ -65,9 +69,44 @@ func openBtrfs(root string, poolBytes int64, log *slog.Logger) (_ diskDriver, er
 			}
 		}
 	}
-	mode, _ := os.ReadFile(filepath.Join(d.sysfs, "mode"))
-	d.simple = strings.TrimSpace(string(mode)) == "squota"
+	d.findStale()
 	return d, nil
+}
+
+// findStale notes the quota groups of subvolumes that are gone.
+func (d *btrfsDisk) findStale() {
+	groups, _ := os.ReadDir(d.sysfs)
+	names, _ := d.list()
+	live := map[uint64]bool{}
+	for _, name := range names {
+		if id, err := d.id(name); err == nil {
+			live[id] = true
+		}
+	}
+	for _, group := range groups {
+		text, ok := strings.CutPrefix(group.Name(), "0_")
+		if id, err := strconv.ParseUint(text, 10, 64); ok && err == nil && id >= firstSubvolume && !live[id] {
+			d.stale = append(d.stale, id)
+		}
+	}
+	d.dropStale(len(d.stale))
+}
+
+// dropStale tries to remove the n oldest stale groups. The kernel refuses while a subvolume exists (so that a group of
+// someone else on a shared file system is safe) and while it has not freed everything; those are tried again another time.
+func (d *btrfsDisk) dropStale(n int) {
+	d.mu.Lock()
+	n = min(n, len(d.stale))
+	try := slices.Clone(d.stale[:n])
+	d.stale = d.stale[n:]
+	d.mu.Unlock()
+	for _, id := range try {
+		if err := btrfsQgroupRemove(d.top, id); err != nil && !isErrno(err, unix.ENOENT) {
+			d.mu.Lock()
+			d.stale = append(d.stale, id)
+			d.mu.Unlock()
+		}
+	}
 }
 
 func onBtrfs(path string) bool {
@@ -228,11 +267,9 @@ func (d *btrfsDisk) remove(name string) error {
 	}
 	d.mu.Lock()
 	delete(d.ids, name)
+	d.stale = append(d.stale, id)
 	d.mu.Unlock()
-	// Simple quotas drop the group with the subvolume; full ones would keep it for ever. EBUSY: it still counts bytes.
-	if !d.simple {
-		_ = btrfsQgroupRemove(d.top, id)
-	}
+	d.dropStale(4) // more than one comes in, so that they cannot pile up
 	return nil
 }
 
