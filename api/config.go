@@ -37,6 +37,7 @@ type OIDCConfig struct {
 	Issuer   string `json:"issuer" doc:"Issuer."`
 	ClientID string `json:"clientId" doc:"Client id."`
 	Audience string `json:"audience" doc:"Audience."`
+	Provider string `json:"provider" doc:"Product behind the issuer; empty: none that clients treat specially."`
 }
 
 // SSOOIDCConfig tells how users of an organization's own identity provider sign in.

@@ -22,6 +22,8 @@ type Organization struct {
 	SandboxLimitedNetworkEgress         bool           `json:"sandboxLimitedNetworkEgress" doc:"Whether new sandboxes reach only a fixed set of addresses."`
 	PreviewWarningEnabled               bool           `json:"previewWarningEnabled" doc:"Whether previews show a warning page first."`
 	SSOEnabled                          bool           `json:"ssoEnabled" doc:"Whether members sign in through their own identity provider."`
+	SCIMEnabled                         bool           `json:"scimEnabled" doc:"Whether members are kept in step with a directory."`
+	DefaultQueueTimeout                 *int64         `json:"defaultQueueTimeout" nullable:"true" doc:"How long creates wait for capacity; null: not at all."`
 	DefaultRegionID                     string         `json:"defaultRegionId,omitempty" doc:"Region of sandboxes that name none."`
 	AuthenticatedRateLimit              *int64         `json:"authenticatedRateLimit" nullable:"true" doc:"Requests per window; null: the server's."`
 	SandboxCreateRateLimit              *int64         `json:"sandboxCreateRateLimit" nullable:"true" doc:"Creates per window; null: the server's."`
@@ -49,6 +51,8 @@ type APIKey struct {
 	LastUsedAt  *Time    `json:"lastUsedAt" nullable:"true" format:"date-time" doc:"When it was last used, to within some seconds; null: never."`
 	ExpiresAt   *Time    `json:"expiresAt" nullable:"true" format:"date-time" doc:"When it stops working; null: never."`
 	UserID      string   `json:"userId" doc:"Its owner."`
+
+	OrganizationID string `json:"organizationId,omitempty" doc:"Organization it is good for."`
 }
 
 // RegionType says who may use a region.

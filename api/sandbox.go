@@ -65,6 +65,7 @@ type Sandbox struct {
 	Target               string              `json:"target" doc:"Region id."`
 	CPU                  int64               `json:"cpu" doc:"Cores."`
 	GPU                  int64               `json:"gpu" doc:"Graphics cards."`
+	KVM                  bool                `json:"kvm" doc:"Whether it can run virtual machines inside; never on this server."`
 	Spot                 bool                `json:"spot" doc:"Whether it may be evicted for others."`
 	SpotEvictedAt        *Time               `json:"spotEvictedAt,omitempty" format:"date-time" doc:"When it was evicted."`
 	GPUType              GPUType             `json:"gpuType,omitempty" doc:"Model of its graphics card."`
@@ -191,6 +192,8 @@ type CreateSandbox struct {
 	GPU                  int64               `json:"gpu,omitempty" doc:"Graphics cards. Not supported by this server."`
 	GPUType              GPUTypes            `json:"gpuType,omitempty" doc:"Models of graphics card, best first. Not supported by this server."`
 	Spot                 bool                `json:"spot,omitempty" doc:"Lets it be evicted for others. Not supported by this server."`
+	KVM                  bool                `json:"kvm,omitempty" doc:"Lets it run virtual machines inside. Not supported by this server."`
+	QueueTimeout         *int64              `json:"queueTimeout,omitempty" doc:"Minutes to wait for capacity at most; at least 1. A create never waits for it on this server."`
 	Memory               int64               `json:"memory,omitempty" doc:"Memory in GiB. A sandbox made from a snapshot gets the snapshot's."`
 	Disk                 int64               `json:"disk,omitempty" doc:"Disk in GiB. A sandbox made from a snapshot gets the snapshot's."`
 	SandboxClass         SandboxClass        `json:"sandboxClass,omitempty" doc:"Kind of isolation; only container is supported by this server."`

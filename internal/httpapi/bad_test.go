@@ -63,6 +63,8 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/sandbox", `{"gpu":1}`, 422, []string{"gpu"}},
 		{"POST", "/sandbox", `{"gpuType":"H100"}`, 422, []string{"gpuType"}},
 		{"POST", "/sandbox", `{"gpuType":["H100"]}`, 422, []string{"gpuType"}},
+		{"POST", "/sandbox", `{"kvm":true}`, 422, []string{"kvm"}},
+		{"POST", "/sandbox", `{"queueTimeout":0}`, 400, []string{"queueTimeout"}},
 		{"POST", "/sandbox", `{"spot":true}`, 422, []string{"spot"}},
 		{"POST", "/sandbox", `{"sandboxClass":"linux-vm"}`, 422, []string{"sandboxClass", "container"}},
 		{"POST", "/sandbox", `{"domainAllowList":"example.com"}`, 422, []string{"domainAllowList"}},

@@ -96,7 +96,7 @@ func (a *API) currentKey(ctx context.Context, _ *nothing) (*api.APIKey, error) {
 	k := actorOf(ctx).Key
 	return &api.APIKey{
 		Name: k.Name, Value: k.Prefix + strings.Repeat("*", 20) + k.Suffix, CreatedAt: api.At(k.CreatedAt), Permissions: list(k.Permissions),
-		LastUsedAt: api.AtOrNil(k.LastUsedAt), ExpiresAt: api.AtOrNil(k.ExpiresAt), UserID: k.UserID,
+		LastUsedAt: api.AtOrNil(k.LastUsedAt), ExpiresAt: api.AtOrNil(k.ExpiresAt), UserID: k.UserID, OrganizationID: k.OrganizationID,
 	}, nil
 }
 

@@ -22,7 +22,7 @@ func TestCreateSaysAllThatWasAsked(t *testing.T) {
 	w := newWorld(t)
 	got := w.create(`{"name":"box","snapshot":"daytona-medium","user":"root","env":{"A":"1"},"labels":{"team":"web"},"public":true,
 		"networkAllowList":" 203.0.113.0/24, 198.51.100.7/32 ","target":"us","autoStopInterval":0,"autoArchiveInterval":0,"autoDeleteInterval":30,
-		"autoPauseInterval":0,"ttlMinutes":0,"volumes":[],"secrets":[],"gpu":0,"gpuType":[],"spot":false,"sandboxClass":"container","buildInfo":null,"class":"old","unheardOf":1}`)
+		"autoPauseInterval":0,"ttlMinutes":0,"queueTimeout":5,"kvm":false,"volumes":[],"secrets":[],"gpu":0,"gpuType":[],"spot":false,"sandboxClass":"container","buildInfo":null,"class":"old","unheardOf":1}`)
 	if !id.IsUUID(got.ID) || got.RunnerID != "r1" || got.CreatedAt.IsZero() || got.UpdatedAt.IsZero() || got.LastActivityAt.IsZero() {
 		t.Errorf("%+v", got)
 	}

@@ -58,6 +58,7 @@ func unsupported(b *api.CreateSandbox) error {
 		{b.LinkedSandbox != "", "linkedSandbox is not supported by this server"},
 		{b.GPU > 0, "gpu is not supported by this server: no runner offers graphics cards; only 0 is allowed"},
 		{len(b.GPUType) > 0, "gpuType is not supported by this server: no runner offers graphics cards"},
+		{b.KVM, "kvm is not supported by this server: only false is allowed"},
 		{b.Spot, "spot is not supported by this server: only false is allowed"},
 		{b.SandboxClass != "" && b.SandboxClass != api.ClassContainer, "sandboxClass must be container: this server has no other class, got \"" + clip(string(b.SandboxClass)) + "\""},
 		{b.DomainAllowList != "", "domainAllowList is not supported by this server; use networkAllowList or networkBlockAll"},
@@ -77,6 +78,9 @@ func unsupported(b *api.CreateSandbox) error {
 		if f.value != nil && *f.value < 0 {
 			return errs.New(errs.Invalid, "%s must be at least 0, got %d", f.name, *f.value)
 		}
+	}
+	if b.QueueTimeout != nil && *b.QueueTimeout <= 0 { // a larger one holds: no create waits here
+		return errs.New(errs.Invalid, "queueTimeout must be at least 1, got %d", *b.QueueTimeout)
 	}
 	return nil
 }

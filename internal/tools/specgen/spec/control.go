@@ -35,7 +35,7 @@ func control() ([]byte, error) {
 			reflect.TypeFor[api.SandboxDesiredState](): {"destroyed", "started", "stopped", "resized", "archived", "paused"},
 			reflect.TypeFor[api.SandboxClass]():        {"linux-vm", "container", "android", "windows"},
 			reflect.TypeFor[api.BackupState]():         {"None", "Pending", "InProgress", "Completed", "Error"},
-			reflect.TypeFor[api.GPUType]():             {"H100", "H200", "RTX-PRO-6000", "RTX-4090", "RTX-5090"},
+			reflect.TypeFor[api.GPUType]():             {"H100", "H200", "RTX-PRO-6000", "RTX-4090", "RTX-5090", "B200", "B300", "L40S", "MI355X"},
 			reflect.TypeFor[api.SnapshotState]():       {"building", "pending", "pulling", "snapshotting", "active", "inactive", "error", "build_failed", "removing"},
 			reflect.TypeFor[api.RegionType]():          {"shared", "dedicated", "custom"},
 		},
