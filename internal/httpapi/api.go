@@ -159,10 +159,13 @@ func (a *API) Handler() http.Handler {
 	return rest.WithRequestID(a.describe(a.cors(a.edge.Recover(http.HandlerFunc(a.route)))))
 }
 
-// describe puts the server's version on every answer.
+// describe puts the server's version on every answer, and keeps answers out of caches: some hold tokens.
 func (a *API) describe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set(VersionHeader, a.cfg.Version)
+		h := w.Header()
+		h.Set(VersionHeader, a.cfg.Version)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
 		next.ServeHTTP(w, r)
 	})
 }

@@ -56,7 +56,6 @@ func (a *API) ready(w http.ResponseWriter, r *http.Request, _ *nothing) error {
 	}
 	maps.Copy(report.Details, report.Info)
 	maps.Copy(report.Details, report.Error)
-	w.Header().Set("Cache-Control", "no-store")
 	a.edge.Write(w, status, report)
 	return nil
 }
