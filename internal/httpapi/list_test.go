@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"fmt"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -18,13 +19,20 @@ func names(l api.SandboxList) (out []string) {
 	return out
 }
 
+// nextMillisecond lets the clock go on, so that the times of two rows differ: they are kept in milliseconds.
+func nextMillisecond() {
+	for now := time.Now().UnixMilli(); time.Now().UnixMilli() == now; {
+		runtime.Gosched()
+	}
+}
+
 func TestListFilters(t *testing.T) {
 	w := newWorld(t)
 	a := w.create(`{"name":"Alpha","labels":{"team":"web","x":"1"},"public":true}`)
-	time.Sleep(2 * time.Millisecond) // so that the times of the rows differ; they are kept in milliseconds
+	nextMillisecond()
 	b := w.create(`{"name":"beta","labels":{"team":"web"},"snapshot":"daytona-medium"}`)
 	w.post("/sandbox/beta/stop", "").want(200)
-	time.Sleep(2 * time.Millisecond)
+	nextMillisecond()
 	w.create(`{"name":"gamma","networkBlockAll":true}`)
 	w.create(`{"name":"alien"}`, as(otherKey))
 	between := url.QueryEscape(b.CreatedAt.Add(-time.Millisecond).Format(time.RFC3339Nano))
