@@ -33,3 +33,6 @@ func (p SandboxEvents) Publish(ctx context.Context, e sandbox.Event) {
 		p.Log.WarnContext(ctx, "event not published", "type", string(e.Type), "sandbox", e.Sandbox.ID, "error", err)
 	}
 }
+
+// Decode reads the body of a message about a sandbox.
+func (e *SandboxEvent) Decode(body []byte) error { return json.Unmarshal(body, e) }

@@ -19,7 +19,7 @@ const DefaultFile = "/etc/dugout/config.yaml"
 
 // Config is everything. The tag flag names a setting: --listen, DUGOUT_LISTEN; the tag key its place in the YAML file.
 type Config struct {
-	DataDir string `key:"data_dir" flag:"data-dir" doc:"Where everything is kept: database, images, sandboxes, the admin key."`
+	DataDir string `key:"data_dir" flag:"data" doc:"Where everything is kept: database, images, sandboxes, the admin key."`
 	Log     Log    `key:"log"`
 	Server  Server `key:"server"`
 	Runner  Runner `key:"runner"`

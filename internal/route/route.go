@@ -198,6 +198,13 @@ func (t *Table) Forget(sandboxID string) {
 	t.mu.Unlock()
 }
 
+// ForgetSandboxes drops what is known of all sandboxes: some changed, and nobody knows which.
+func (t *Table) ForgetSandboxes() {
+	t.mu.Lock()
+	clear(t.sandboxes)
+	t.mu.Unlock()
+}
+
 // ForgetCredentials drops every cached credential: a key was revoked or changed.
 func (t *Table) ForgetCredentials() {
 	t.mu.Lock()
