@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Runs the official 0.x clients, unmodified, against a real server, and the tests of what happens when the server dies.
+#
+#   test/e2e/run.sh [--kills N] [--cycles N] [python] [typescript] [go] [recovery]     without names: all four
+#
+# --kills: how often the recovery suite kills the server under load (default 10).
+# --cycles: how many sandboxes it makes and deletes to look for what is left behind (default 60).
+# DUGOUT_BIN is the program (default: bin/dugout of this tree). Needs root. Each suite ends in a line "N passed, N failed".
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cache=${E2E_CACHE:-$root/.cache/e2e}
+DUGOUT_BIN=${DUGOUT_BIN:-$root/bin/dugout}
+export DUGOUT_BIN
+# shellcheck source=versions.env
+. "$here/versions.env"
+
+kills=10 cycles=60 suites=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kills) kills=$2; shift ;;
+	--cycles) cycles=$2; shift ;;
+	python | typescript | go | recovery) suites+=("$1") ;;
+	*) echo "run.sh: $1 is not a suite: python, typescript, go or recovery" >&2; exit 2 ;;
+	esac
+	shift
+done
+[ ${#suites[@]} -gt 0 ] || suites=(python typescript go recovery)
+[ "$(id -u)" = 0 ] || { echo "run.sh: must run as root: the server makes sandboxes" >&2; exit 2; }
+[ -x "$DUGOUT_BIN" ] || { echo "run.sh: $DUGOUT_BIN is not there; run make build" >&2; exit 2; }
+mkdir -p "$cache"
+
+install_python() {
+	[ "$(cat "$cache/python/.version" 2>/dev/null)" = "$PYTHON_DAYTONA $PYTHON_PYTEST" ] && return
+	rm -rf "$cache/python"
+	python3 -m venv "$cache/python"
+	"$cache/python/bin/pip" install -q --disable-pip-version-check "daytona==$PYTHON_DAYTONA" "pytest==$PYTHON_PYTEST"
+	echo "$PYTHON_DAYTONA $PYTHON_PYTEST" >"$cache/python/.version"
+}
+
+install_typescript() {
+	[ "$(cat "$cache/npm/.version" 2>/dev/null)" = "$NPM_DAYTONA $NPM_DAYTONAIO" ] && return
+	rm -rf "$cache/npm"
+	mkdir -p "$cache/npm"
+	(cd "$cache/npm" && npm init -y >/dev/null 2>&1 && npm install --silent --no-audit --no-fund "@daytona/sdk@$NPM_DAYTONA" "@daytonaio/sdk@$NPM_DAYTONAIO")
+	echo "$NPM_DAYTONA $NPM_DAYTONAIO" >"$cache/npm/.version"
+}
+
+server='' work=''
+stop_server() {
+	status=$?
+	trap - EXIT
+	if [ -n "$server" ]; then
+		kill -TERM "$server" 2>/dev/null || true
+		wait "$server" 2>/dev/null || true
+	fi
+	if [ -n "$work" ]; then
+		if [ "$status" -ne 0 ]; then
+			cp "$work/server.log" "$cache/server.log" 2>/dev/null && echo "the server's log is in $cache/server.log" >&2
+		fi
+		python3 "$here/recovery/host.py" clean "$work/data" "$work/run" || status=1
+		rm -rf --one-file-system "$work"
+	fi
+	exit "$status"
+}
+
+start_server() {
+	work=$(mktemp -d /tmp/dugout-e2e-XXXXXX)
+	port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	DUGOUT_ADMIN_API_KEY=dgt_e2e_$(python3 -c 'import secrets; print(secrets.token_hex(24))')
+	export DUGOUT_ADMIN_API_KEY
+	export DAYTONA_API_URL=http://127.0.0.1:$port/api DAYTONA_API_KEY=$DUGOUT_ADMIN_API_KEY
+	"$DUGOUT_BIN" up --data-dir "$work/data" --run-dir "$work/run" --listen "127.0.0.1:$port" >"$work/server.log" 2>&1 &
+	server=$!
+	for _ in $(seq 600); do
+		curl -fsS -o /dev/null "http://127.0.0.1:$port/api/health" 2>/dev/null && return
+		kill -0 "$server" 2>/dev/null || { server=''; tail -n 30 "$work/server.log" >&2; echo "run.sh: the server ended" >&2; return 1; }
+		sleep 0.1
+	done
+	tail -n 30 "$work/server.log" >&2
+	echo "run.sh: the server did not become ready within 60 s" >&2
+	return 1
+}
+trap stop_server EXIT
+
+failed=0
+for suite in "${suites[@]}"; do
+	if [ "$suite" != recovery ] && [ -z "$server" ]; then start_server; fi
+	echo "== $suite"
+	case $suite in
+	python)
+		install_python
+		"$cache/python/bin/python" "$here/python/run.py" "$here/python" || failed=1
+		;;
+	typescript)
+		install_typescript
+		for package in @daytona/sdk @daytonaio/sdk; do
+			echo "-- $package"
+			E2E_PACKAGE=$package NODE_PATH=$cache/npm/node_modules node "$here/typescript/suite.cjs" || failed=1
+		done
+		;;
+	go) (cd "$here/go" && GOFLAGS=-mod=mod go run .) || failed=1 ;;
+	recovery) python3 "$here/recovery/recovery.py" --kills "$kills" --cycles "$cycles" || failed=1 ;;
+	esac
+done
+exit $failed
