@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+)
+
+// sdk is a Python process with the official package that runs one call at a time and tells how long it took.
+type sdk struct {
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     *bufio.Reader
+	version string
+}
+
+func startSDK(ctx context.Context, o options, s *server) (*sdk, error) {
+	cmd := exec.CommandContext(ctx, o.python, o.script)
+	cmd.Env = append(os.Environ(), "DAYTONA_API_URL="+s.url+"/api", "DAYTONA_API_KEY="+s.key, "DAYTONA_TARGET=us")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &sdk{cmd: cmd, in: in, out: bufio.NewReader(out)}
+	var hello struct{ Version string }
+	if err := p.read(&hello); err != nil {
+		p.close()
+		return nil, fmt.Errorf("%s %s: %w", o.python, o.script, err)
+	}
+	p.version = hello.Version
+	return p, nil
+}
+
+func (p *sdk) read(into any) error {
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(line, into)
+}
+
+// call runs one operation and returns the time around the SDK's call, and the id of what it made.
+func (p *sdk) call(op string, args map[string]any) (time.Duration, string, error) {
+	request := map[string]any{"op": op}
+	for k, v := range args {
+		request[k] = v
+	}
+	line, err := json.Marshal(request)
+	if err != nil {
+		return 0, "", err
+	}
+	if _, err := p.in.Write(append(line, '\n')); err != nil {
+		return 0, "", err
+	}
+	var answer struct {
+		MS    float64 `json:"ms"`
+		ID    string  `json:"id"`
+		Error string  `json:"error"`
+	}
+	if err := p.read(&answer); err != nil {
+		return 0, "", err
+	}
+	if answer.Error != "" {
+		return 0, answer.ID, errors.New(answer.Error)
+	}
+	return time.Duration(answer.MS * float64(time.Millisecond)), answer.ID, nil
+}
+
+// close ends the process: it leaves when its input ends.
+func (p *sdk) close() {
+	p.in.Close()
+	_ = p.cmd.Wait()
+}
