@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 	"github.com/dugout-dev/dugout/internal/config"
 	"github.com/dugout-dev/dugout/internal/engine/oci"
 	"github.com/dugout-dev/dugout/internal/image"
+	"github.com/dugout-dev/dugout/internal/payload"
 )
 
 // Finding is what one check of this host found.
@@ -25,7 +27,17 @@ type Finding struct {
 // Doctor examines this host for what `dugout up` needs. It changes nothing and works beside a running server.
 func Doctor(ctx context.Context, cfg config.Config) []Finding {
 	var out []Finding
-	for _, f := range oci.Check(ctx, oci.Config{Dir: filepath.Join(cfg.DataDir, "runner"), RunDir: filepath.Join(cfg.Runner.RunDir, "doctor"),
+	daemon := "/usr/local/bin/dugoutd" // only looked at: the check runs no sandbox
+	if dir, err := os.MkdirTemp("", "dugout-doctor-*"); err == nil {
+		defer os.RemoveAll(dir)
+		path, err := payload.Extract(dir, payload.Daemon)
+		if err != nil {
+			out = append(out, Finding{Name: "daemon", Detail: err.Error(), Fix: "build with make"})
+		} else {
+			daemon = path
+		}
+	}
+	for _, f := range oci.Check(ctx, oci.Config{Daemon: daemon, Dir: filepath.Join(cfg.DataDir, "runner"), RunDir: filepath.Join(cfg.Runner.RunDir, "doctor"),
 		Instance: "doct", Runc: findRunc(cfg), Disk: oci.Disk{PoolBytes: int64(cfg.Runner.DiskPoolSize)}}) {
 		out = append(out, Finding(f))
 	}
