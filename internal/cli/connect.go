@@ -46,7 +46,7 @@ func dataDir() string {
 	if eff, err := config.Load(config.Input{}); err == nil {
 		return eff.Config.DataDir
 	}
-	return os.Getenv("DUGOUT_DATA_DIR")
+	return os.Getenv("DUGOUT_DATA")
 }
 
 func loopback(rawURL string) bool {

@@ -201,7 +201,7 @@ func TestMistakes(t *testing.T) {
 		{name: "resolver", env: map[string]string{"DUGOUT_DNS": "dns.example"}, want: `must be an IP address, with a port where it is not 53, got "dns.example"`},
 		{name: "network", env: map[string]string{"DUGOUT_ALLOW_PRIVATE": "10.0.0.0/8,lan"}, want: `must be a network such as 10.1.0.0/16, got "lan"`},
 		{name: "listen", env: map[string]string{"DUGOUT_LISTEN": "3986"}, want: "server.listen must be an address and a port"},
-		{name: "relative directory", env: map[string]string{"DUGOUT_DATA_DIR": "data"}, want: `data_dir must be an absolute path, got "data"`},
+		{name: "relative directory", env: map[string]string{"DUGOUT_DATA": "data"}, want: `data_dir must be an absolute path, got "data"`},
 		{name: "public URL", env: map[string]string{"DUGOUT_PUBLIC_URL": "example.org/api"}, want: "server.public_url must look like"},
 		{name: "proxy domain", env: map[string]string{"DUGOUT_PROXY_DOMAIN": "https://x"}, want: "server.proxy_domain must be a host name"},
 		{name: "subnet", env: map[string]string{"DUGOUT_NETWORK_SUBNET": "10.200.0.1/18"}, want: "runner.network_subnet must be an IPv4 network"},
@@ -269,7 +269,7 @@ func TestSecretsStaySecret(t *testing.T) {
 }
 
 func TestFill(t *testing.T) {
-	eff, err := load(t, "", map[string]string{"DUGOUT_DATA_DIR": "/d", "DUGOUT_LISTEN": ":80", "DUGOUT_REGION_ID": "eu"}, nil)
+	eff, err := load(t, "", map[string]string{"DUGOUT_DATA": "/d", "DUGOUT_LISTEN": ":80", "DUGOUT_REGION_ID": "eu"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
