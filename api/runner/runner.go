@@ -20,6 +20,9 @@ import "time"
 // with `Authorization: Bearer <runner key>` on each.
 const Prefix = "/v1"
 
+// FailedHeader marks an answer of the data path that is the runner's own, because the daemon of the sandbox did not answer.
+const FailedHeader = "X-Dugout-Runner-Failed"
+
 // EventWait is how long GET /v1/events waits for something to happen.
 const EventWait = 25 * time.Second
 

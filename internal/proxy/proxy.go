@@ -93,7 +93,8 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 			if loc := res.Header.Get("Location"); strings.HasPrefix(loc, "/") && !strings.HasPrefix(loc, "//") {
 				res.Header.Set("Location", Prefix+sandbox.ID+loc)
 			}
-			if res.StatusCode == http.StatusPreconditionFailed || res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusUnauthorized {
+			if res.Header.Get(wire.FailedHeader) != "" {
+				res.Header.Del(wire.FailedHeader)
 				p.deps.Routes.Forget(sandbox.ID) // perhaps it stopped or moved: look again next time
 			}
 		},

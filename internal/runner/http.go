@@ -13,6 +13,7 @@ import (
 	"github.com/dugout-dev/dugout/api"
 	wire "github.com/dugout-dev/dugout/api/runner"
 	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/id"
 	"github.com/dugout-dev/dugout/internal/relay"
 	"github.com/dugout-dev/dugout/internal/rest"
 )
@@ -24,9 +25,9 @@ type byID struct {
 // Handler serves the runner's API and data path (api/runner lists the routes). Every request must carry the runner's key.
 func (h *Host) Handler() http.Handler {
 	edge := &rest.Edge{Source: api.SourceAPI, Log: h.log, Statuses: statuses}
+	data := &rest.Edge{Source: api.SourceProxy, Log: h.log} // its errors go to the client as they are
 	mux := http.NewServeMux()
 	edge.Mount(mux, wire.Prefix, h.routes(), nil)
-	mux.HandleFunc(wire.Prefix+"/sandboxes/{id}/toolbox/", h.toolbox(edge))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		edge.Fail(w, r, errs.New(errs.NotFound, "no such route: %s %s", r.Method, clip(r.URL.Path)))
 	})
@@ -34,6 +35,11 @@ func (h *Host) Handler() http.Handler {
 	return rest.WithRequestID(edge.Recover(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
 			edge.Fail(w, r, errs.New(errs.Unauthenticated, "unknown runner key"))
+			return
+		}
+		// Not by the mux: it would answer a path with "//" or ".." in it with a redirect, and those are the daemon's business.
+		if sid, path, ok := toolboxPath(r.URL.EscapedPath()); ok {
+			h.toolbox(data, w, r, sid, path)
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -96,22 +102,29 @@ func (h *Host) Info(ctx context.Context) (wire.Info, error) {
 	return info, nil
 }
 
-// toolbox carries a request to the daemon of a sandbox. It asks nobody: the data path works while the control plane is down.
-func (h *Host) toolbox(edge *rest.Edge) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		sid := r.PathValue("id")
-		// The path below the sandbox goes on as the client encoded it: file names may hold encoded slashes.
-		rest := strings.TrimPrefix(r.URL.EscapedPath(), wire.Prefix+"/sandboxes/"+sid+"/toolbox")
-		path, err := url.PathUnescape(rest)
-		if err != nil || !strings.HasPrefix(rest, "/") {
-			edge.Fail(w, r, errs.New(errs.Invalid, "malformed path"))
-			return
-		}
-		h.relay.Serve(w, r, &relay.Target{Peer: sid, Path: path, RawPath: rest, Fail: func(w http.ResponseWriter, r *http.Request, err error) {
-			if _, ok := errs.As(err); !ok {
-				err = errs.Wrap(err, errs.Unavailable, "the daemon of sandbox %s does not answer", sid)
-			}
-			edge.Fail(w, r, err)
-		}})
+// toolboxPath takes /v1/sandboxes/{id}/toolbox/rest apart; rest keeps its leading slash and its encoding, because file names
+// may hold encoded slashes.
+func toolboxPath(escaped string) (sid, rest string, ok bool) {
+	s, ok := strings.CutPrefix(escaped, wire.Prefix+"/sandboxes/")
+	if !ok {
+		return "", "", false
 	}
+	sid, rest, ok = strings.Cut(s, "/toolbox/")
+	return sid, "/" + rest, ok && id.IsUUID(sid)
+}
+
+// toolbox carries a request to the daemon of a sandbox. It asks nobody: the data path works while the control plane is down.
+func (h *Host) toolbox(edge *rest.Edge, w http.ResponseWriter, r *http.Request, sid, raw string) {
+	path, err := url.PathUnescape(raw)
+	if err != nil {
+		edge.Fail(w, r, errs.New(errs.Invalid, "malformed path"))
+		return
+	}
+	h.relay.Serve(w, r, &relay.Target{Peer: sid, Path: path, RawPath: raw, Fail: func(w http.ResponseWriter, r *http.Request, err error) {
+		if _, ok := errs.As(err); !ok {
+			err = errs.Wrap(err, errs.Unavailable, "the daemon of sandbox %s does not answer", sid)
+		}
+		w.Header().Set(wire.FailedHeader, "1")
+		edge.Fail(w, r, err)
+	}})
 }
