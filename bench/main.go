@@ -4,7 +4,7 @@
 // writes the raw figures, and stops what it started. Latencies are interleaved: every round runs each arm once in a new
 // order, so that a machine which is slow for a minute is slow for all arms and the ratios hold.
 //
-//	bench [--quick] [--server bin/dugout] [--images DIR] [--docker SOCKET] [--python PYTHON] [--out FILE] [-- more flags of dugout up]
+//	bench [--quick] [--server bin/dugout] [--docker SOCKET] [--python PYTHON] [--out FILE] [-- more flags of dugout up]
 //
 // It needs root, because the server does. An arm whose means are absent (no Docker engine, no Python SDK) is named as skipped.
 package main

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -36,6 +37,9 @@ func startServer(ctx context.Context, o options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Chmod(dir, 0o711); err != nil { // the root of a sandbox is another user, and must reach its own files
+		return nil, err
+	}
 	binary, err := filepath.Abs(o.server)
 	if err != nil {
 		return nil, err
@@ -43,8 +47,9 @@ func startServer(ctx context.Context, o options) (*server, error) {
 	s := &server{url: fmt.Sprintf("http://127.0.0.1:%d", port), key: "bench-" + rand.Text(), dir: dir, ended: make(chan error, 1)}
 	s.cgroup = makeAccount(fmt.Sprintf("dugout-bench-%d", port))
 
-	args := append([]string{"up", "--data-dir", filepath.Join(dir, "data"), "--run-dir", filepath.Join(dir, "run"),
-		"--listen", fmt.Sprintf("127.0.0.1:%d", port), "--log-level", "warn"}, o.upArgs...)
+	args := append([]string{"up", "--data", filepath.Join(dir, "data"), "--run-dir", filepath.Join(dir, "run"),
+		"--listen", fmt.Sprintf("127.0.0.1:%d", port),
+		"--log-level", "warn"}, o.upArgs...)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, err
@@ -91,11 +96,24 @@ func (s *server) stop() error {
 		<-s.ended
 	}
 	unmountBelow(s.dir)
+	s.dropRunDir()
 	dropAccount(s.cgroup)
 	if text, err := os.ReadFile(filepath.Join(s.dir, "log")); err == nil && len(text) > 0 {
 		fmt.Fprintf(os.Stderr, "bench: the server's last warnings:\n%s\n", tail(text, 3000))
 	}
 	return os.RemoveAll(s.dir)
+}
+
+// dropRunDir removes the sockets' folder, which is on a tmpfs and named for the instance.
+func (s *server) dropRunDir() {
+	text, err := os.ReadFile(filepath.Join(s.dir, "data", "instance"))
+	name := strings.TrimSpace(string(text))
+	if err != nil || name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {
+		return
+	}
+	dir := filepath.Join("/run/dugout", name)
+	unmountBelow(dir)
+	_ = os.RemoveAll(dir)
 }
 
 func freePort() (int, error) {
