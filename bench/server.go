@@ -47,9 +47,8 @@ func startServer(ctx context.Context, o options) (*server, error) {
 	s := &server{url: fmt.Sprintf("http://127.0.0.1:%d", port), key: "bench-" + rand.Text(), dir: dir, ended: make(chan error, 1)}
 	s.cgroup = makeAccount(fmt.Sprintf("dugout-bench-%d", port))
 
-	args := append([]string{"up", "--data", filepath.Join(dir, "data"), "--run-dir", filepath.Join(dir, "run"),
-		"--listen", fmt.Sprintf("127.0.0.1:%d", port),
-		"--log-level", "warn"}, o.upArgs...)
+	args := append([]string{"up", "--data", filepath.Join(dir, "data"),
+		"--listen", fmt.Sprintf("127.0.0.1:%d", port), "--log-level", "warn"}, o.upArgs...)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, err
