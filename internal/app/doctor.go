@@ -51,12 +51,12 @@ func checkPort(ctx context.Context, cfg config.Config) Finding {
 		_ = ln.Close()
 		return f
 	}
-	if unlock, lockErr := lockDir(cfg.DataDir); lockErr != nil {
+	unlock, lockErr := lockDir(cfg.DataDir)
+	if lockErr != nil {
 		f.Detail = cfg.Server.Listen + " is in use, and so is the data directory: dugout is running"
 		return f
-	} else {
-		unlock()
 	}
+	unlock()
 	return Finding{Name: "port", Detail: fmt.Sprintf("cannot listen on %s: %v", cfg.Server.Listen, err), Fix: "stop what uses it, or choose another with --listen"}
 }
 

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Class of isolation. The wire knows more; an engine lists those it can make.
+// ClassContainer is the class of isolation of this build. The wire knows more; an engine lists those it can make.
 const ClassContainer = "container"
 
 // Image is an unpacked image on this host.

@@ -171,7 +171,7 @@ func (s *Store) build(ctx context.Context, recipe Recipe, digest string, report 
 		// the middle of making a file.
 		if rmErr := os.RemoveAll(work); rmErr != nil {
 			if rmErr = os.RemoveAll(work); rmErr != nil {
-				s.log.Error("image build cannot be removed", "path", work, "error", rmErr)
+				s.log.ErrorContext(ctx, "image build cannot be removed", "path", work, "error", rmErr)
 			}
 		}
 	}()
@@ -196,7 +196,7 @@ func (s *Store) build(ctx context.Context, recipe Recipe, digest string, report 
 	if err != nil {
 		return Image{}, err
 	}
-	s.log.Info("image built", "name", img.Name, "digest", img.Digest, "bytes", img.SizeBytes, "duration", time.Since(start))
+	s.log.InfoContext(ctx, "image built", "name", img.Name, "digest", img.Digest, "bytes", img.SizeBytes, "duration", time.Since(start))
 	return img, nil
 }
 

@@ -110,7 +110,7 @@ func (b *builder) extractPackages(ctx context.Context) error {
 		if first = b.downloadAndExtract(ctx, d.Packages); first == nil || ctx.Err() != nil {
 			return first
 		}
-		b.log.Debug("host apt has no package to extract, trying mmdebstrap", "image", b.recipe.Name, "error", first)
+		b.log.DebugContext(ctx, "host apt has no package to extract, trying mmdebstrap", "image", b.recipe.Name, "error", first)
 		if err := b.emptyRoot(); err != nil {
 			return err
 		}

@@ -259,13 +259,6 @@ func (r *ruleset) change(entries map[int]entry) error {
 	return nil
 }
 
-// entry returns what is in force for a slot.
-func (r *ruleset) entry(slot int) entry {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.have[slot]
-}
-
 // slots returns the numbers that the table knows.
 func (r *ruleset) slots() []int {
 	r.mu.Lock()

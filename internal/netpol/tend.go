@@ -43,6 +43,7 @@ func (n *Net) tendOnce(ctx context.Context) (bool, error) {
 			released = append(released, k)
 		case doomed:
 			dead = append(dead, k)
+		default: // in use, or ready to be
 		}
 	}
 	short := len(n.ready) < n.cfg.Ready

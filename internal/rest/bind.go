@@ -77,7 +77,7 @@ func intTag(f reflect.StructField, tag string) *int64 {
 	return &n
 }
 
-func (b *binder) bind(e *Edge, r *http.Request, in any) error {
+func (b *binder) bind(r *http.Request, in any) error {
 	b.prepare()
 	v := reflect.ValueOf(in).Elem()
 	query, err := url.ParseQuery(r.URL.RawQuery)

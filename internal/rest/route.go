@@ -76,7 +76,7 @@ func Typed[In, Out any](method, path, id string, fn func(context.Context, *In) (
 	plan, status := rt.plan, rt.Status
 	rt.serve = func(e *Edge, w http.ResponseWriter, r *http.Request) error {
 		var in In
-		if err := plan.bind(e, r, &in); err != nil {
+		if err := plan.bind(r, &in); err != nil {
 			return err
 		}
 		out, err := fn(r.Context(), &in)
@@ -96,7 +96,7 @@ func Stream[In any](method, path, id string, fn func(w http.ResponseWriter, r *h
 	plan := rt.plan
 	rt.serve = func(e *Edge, w http.ResponseWriter, r *http.Request) error {
 		var in In
-		if err := plan.bind(e, r, &in); err != nil {
+		if err := plan.bind(r, &in); err != nil {
 			return err
 		}
 		return fn(w, r, &in)

@@ -94,6 +94,7 @@ func advance(row Sandbox, v view, now time.Time) step {
 		case v.stopped():
 			return step{write, ended(row, v.seen.Reason, now)}
 		}
+	default: // this build stores no other state, or it was looked at above
 	}
 	return step{verb: rest}
 }

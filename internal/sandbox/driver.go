@@ -170,6 +170,7 @@ func (d *driver) converge(id string, j *job) error {
 				failure = nil // of an earlier wish
 			}
 			continue
+		default: // the others ask the runner
 		}
 
 		v, err = d.ask(row, st.verb, j)
@@ -340,6 +341,7 @@ func (d *driver) drop(row Sandbox, what verb, j *job, cause error) error {
 		next = failed(row, "the sandbox could not be stopped: "+shown(cause))
 	case remove: // delete always wins, if not now then at a later sweep
 		return cause
+	default: // the others do not ask a runner, so none of them fails there
 	}
 	_, _, err := c.save(ctx, row, next, Quota{})
 	return err

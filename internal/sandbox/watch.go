@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	watchPauseMin = time.Second
-	watchPauseMax = 10 * time.Second
-	watchTimeout  = time.Minute // of one wait for news; longer than a runner waits
-	maxNews       = 10_000      // of one batch; a longer one is a reason to look at all
+	firstWatchPause = time.Second
+	lastWatchPause  = 10 * time.Second
+	watchTimeout    = time.Minute // of one wait for news; longer than a runner waits
+	maxNews         = 10_000      // of one batch; a longer one is a reason to look at all
 )
 
 // watch listens to every runner of the installation, and stops listening to those that left.
@@ -44,7 +44,7 @@ func (r *Reconciler) watch(ctx context.Context) {
 func (r *Reconciler) listen(ctx context.Context, runnerID string) {
 	var since int64
 	first := true
-	pause := watchPauseMin
+	pause := firstWatchPause
 	for ctx.Err() == nil {
 		news, err := r.changes(ctx, runnerID, since)
 		if err != nil {
@@ -54,10 +54,10 @@ func (r *Reconciler) listen(ctx context.Context, runnerID string) {
 			case <-ctx.Done():
 			}
 			timer.Stop()
-			pause = min(2*pause, watchPauseMax)
+			pause = min(2*pause, lastWatchPause)
 			continue
 		}
-		pause = watchPauseMin
+		pause = firstWatchPause
 		since = news.Next
 		if news.Reset || len(news.IDs) > maxNews {
 			if !first { // at the start a pass has just swept, or will

@@ -14,8 +14,11 @@ import (
 
 // Types of the file API, so that callers need no second import.
 type (
+	// FileInfo describes a file or a directory.
 	FileInfo = toolbox.FileInfo
-	Match    = toolbox.Match
+	// Match is one line found in a file.
+	Match = toolbox.Match
+	// Replaced is what became of one file.
 	Replaced = toolbox.Replaced
 )
 

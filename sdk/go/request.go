@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -69,7 +70,7 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 				return nil, rerr
 			}
 		}
-		if ue, ok := err.(*url.Error); ok { // its text repeats the whole URL
+		if ue := (*url.Error)(nil); errors.As(err, &ue) { // its text repeats the whole URL
 			err = ue.Err
 		}
 		return nil, &connectionError{op: "cannot reach " + r.URL.Scheme + "://" + r.URL.Host, cause: err}

@@ -302,11 +302,3 @@ func (d *double) snapshot(w http.ResponseWriter, r *http.Request) error {
 	}
 	return refuse(404, "NOT_FOUND", "there is no snapshot %q", r.PathValue("name"))
 }
-
-func (d *double) started(r *http.Request) (*box, error) {
-	b, err := d.find(r)
-	if err == nil && b.State != api.SandboxStarted {
-		err = refuse(400, "BAD_REQUEST", "the sandbox is %s", b.State)
-	}
-	return b, err
-}

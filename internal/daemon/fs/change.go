@@ -133,7 +133,7 @@ func (h *Handler) moveAcross(ctx context.Context, from, to string) error {
 		return fault(err, from)
 	}
 	if err := os.RemoveAll(from); err != nil {
-		h.Log.Warn("the source of a move could not be removed", "error", err)
+		h.Log.WarnContext(ctx, "the source of a move could not be removed", "error", err)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (f *formReader) fill() bool {
 
 // broken is the error for a form that ends too early.
 func (f *formReader) broken() error {
-	if f.err != nil && f.err != io.EOF {
+	if f.err != nil && !errors.Is(f.err, io.EOF) {
 		return f.err
 	}
 	return errForm("it ends without its closing boundary")
@@ -104,7 +104,7 @@ type formPart struct {
 // next returns the next part, io.EOF after the last one. What is left of the present part is skipped.
 func (f *formReader) next() (*formPart, error) {
 	for f.state == formStart || f.state == formBody {
-		if _, err := f.body(nil); err == io.EOF {
+		if _, err := f.body(nil); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return nil, err
@@ -238,7 +238,7 @@ func (f *formReader) boundary() (ok, last bool, err error) {
 			return false, false, nil
 		}
 		if !f.fill() {
-			if f.err == io.EOF {
+			if errors.Is(f.err, io.EOF) {
 				return false, false, f.broken()
 			}
 			return false, false, f.broken()
@@ -265,7 +265,7 @@ func (c formContent) WriteTo(w io.Writer) (int64, error) {
 	for c.f.state == formBody {
 		n, err := c.f.body(w.Write)
 		total += int64(n)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -174,7 +174,7 @@ func (h *Handler) receive(path string, r *http.Request) error {
 	}
 	for {
 		p, err := form.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return errs.New(errs.Invalid, "the form has no field named file")
 		}
 		if err != nil {
@@ -212,7 +212,7 @@ func (h *Handler) bulkUpload(w http.ResponseWriter, r *http.Request, _ *none) er
 	paths := map[string]string{}
 	for {
 		p, err := form.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -30,7 +30,7 @@ func walk(ctx context.Context, root string, fn func(path string, e fs.DirEntry) 
 		return err
 	}
 	if !st.IsDir() {
-		if err := fn(root, fs.FileInfoToDirEntry(st)); err != errStop {
+		if err := fn(root, fs.FileInfoToDirEntry(st)); !errors.Is(err, errStop) {
 			return err
 		}
 		return nil
@@ -41,7 +41,7 @@ func walk(ctx context.Context, root string, fn func(path string, e fs.DirEntry) 
 	}
 	_ = d.Close()
 	w := walker{ctx: ctx, fn: fn}
-	if err := w.dir(root, device(st), 0); err != errStop {
+	if err := w.dir(root, device(st), 0); !errors.Is(err, errStop) {
 		return err
 	}
 	return nil

@@ -10,6 +10,7 @@
 package run
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -305,7 +306,7 @@ func (r *Runner) yieldToOOM(pid int) {
 }
 
 func errno(err error) error {
-	if pe, ok := err.(*fs.PathError); ok {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		return pe.Err
 	}
 	return err

@@ -3,7 +3,6 @@ package oci
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -181,7 +180,7 @@ func checkIDMap(cfg Config) Finding {
 	defer os.RemoveAll(dir)
 	spawn := newSpawner(1)
 	defer spawn.close()
-	e := &Engine{cfg: cfg, log: slog.New(slog.NewTextHandler(io.Discard, nil)), userns: newUsernsCache(cfg.Daemon, spawn)}
+	e := &Engine{cfg: cfg, log: slog.New(slog.DiscardHandler), userns: newUsernsCache(cfg.Daemon, spawn)}
 	defer e.userns.close()
 	e.cfg.Dir = dir
 	direct, err := e.tryIDMap()

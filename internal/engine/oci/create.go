@@ -33,7 +33,7 @@ func (e *Engine) Create(ctx context.Context, spec engine.Spec) error {
 		}
 		return func(ctx context.Context) {
 			if err := e.destroy(ctx, b); err != nil {
-				e.log.Error("an abandoned create could not be undone", "sandbox", b.id, "error", err)
+				e.log.ErrorContext(ctx, "an abandoned create could not be undone", "sandbox", b.id, "error", err)
 			}
 		}, nil
 	})

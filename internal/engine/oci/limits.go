@@ -22,7 +22,7 @@ func (e *Engine) SetLimits(ctx context.Context, id string, limits engine.Limits)
 		}
 		return func(context.Context) {
 			if err := e.applyLimits(b, old); err != nil {
-				e.log.Error("an abandoned change of limits could not be undone", "sandbox", b.id, "error", err)
+				e.log.ErrorContext(ctx, "an abandoned change of limits could not be undone", "sandbox", b.id, "error", err)
 			}
 		}, nil
 	})

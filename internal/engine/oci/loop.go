@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,12 +39,12 @@ func attachLoop(path string) (*os.File, error) {
 			if err = unix.IoctlLoopConfigure(int(loop.Fd()), &config); err == nil {
 				return loop, nil
 			}
-			if err == unix.EBUSY {
+			if errors.Is(err, unix.EBUSY) {
 				break
 			}
 		}
 		loop.Close()
-		if err != unix.EBUSY {
+		if !errors.Is(err, unix.EBUSY) {
 			return nil, err
 		}
 	}

@@ -45,7 +45,7 @@ func (e *Engine) reattach(ctx context.Context) error {
 			}
 		default:
 			aside := e.path("broken", fmt.Sprintf("%s.%d", id, time.Now().UnixNano()))
-			e.log.Error("a record cannot be read and was put aside", "sandbox", id, "path", aside, "error", err)
+			e.log.ErrorContext(ctx, "a record cannot be read and was put aside", "sandbox", id, "path", aside, "error", err)
 			e.problems = append(e.problems, fmt.Sprintf("the record of sandbox %s could not be read and was put aside as %s; its disk is kept", id, aside))
 			if err := os.Rename(e.recordDir(id), aside); err != nil {
 				return errs.Wrap(err, errs.Internal, "cannot put a broken record aside")
@@ -77,7 +77,7 @@ func (e *Engine) adopt(ctx context.Context, id string, rec record, leftovers map
 	b := newBox(id)
 	st := state{Phase: phaseStopped, ExitCode: -1}
 	if err := readJSON(filepath.Join(e.recordDir(id), "state.json"), &st); err != nil && !os.IsNotExist(err) {
-		e.log.Warn("the last state of a sandbox cannot be read", "sandbox", id, "error", err)
+		e.log.WarnContext(ctx, "the last state of a sandbox cannot be read", "sandbox", id, "error", err)
 		st = state{Phase: phaseStopped, ExitCode: -1}
 	}
 	b.made, b.rec, b.st = true, rec, st
@@ -105,7 +105,7 @@ func (e *Engine) adopt(ctx context.Context, id string, rec record, leftovers map
 		return err
 	}
 	if err := e.disk.setLimit(id, rec.Spec.Limits.DiskBytes); err != nil { // a start may have died while it was lifted
-		e.log.Error("a disk limit cannot be set again", "sandbox", id, "error", err)
+		e.log.ErrorContext(ctx, "a disk limit cannot be set again", "sandbox", id, "error", err)
 	}
 	delete(leftovers, id)
 	if st.Phase == phaseRunning {

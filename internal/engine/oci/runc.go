@@ -187,7 +187,7 @@ func (e *Engine) deleteContainer(ctx context.Context, id string) {
 	cmd := exec.CommandContext(ctx, e.runc.path, "--root", e.run("runc"), "delete", "--force", id)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		e.log.Warn("runc delete failed", "sandbox", id, "error", err, "output", firstLine(out))
+		e.log.WarnContext(ctx, "runc delete failed", "sandbox", id, "error", err, "output", firstLine(out))
 	}
 }
 

@@ -42,7 +42,7 @@ func (e *Engine) Start(ctx context.Context, id string, net engine.Net) (engine.S
 		status, _ = e.status(b)
 		return func(ctx context.Context) {
 			if err := e.stopRun(ctx, b, 0); err != nil {
-				e.log.Error("an abandoned start could not be undone", "sandbox", b.id, "error", err)
+				e.log.ErrorContext(ctx, "an abandoned start could not be undone", "sandbox", b.id, "error", err)
 			}
 		}, nil
 	})
@@ -72,10 +72,10 @@ func (e *Engine) start(ctx context.Context, b *box, net engine.Net) (err error) 
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
 		if cerr := e.clean(undo, id); cerr != nil {
-			e.log.Error("a failed start could not be cleaned up", "sandbox", id, "error", cerr)
+			e.log.ErrorContext(ctx, "a failed start could not be cleaned up", "sandbox", id, "error", cerr)
 		}
 		if werr := e.writeState(id, before); werr != nil {
-			e.log.Error("a failed start could not be recorded", "sandbox", id, "error", werr)
+			e.log.ErrorContext(ctx, "a failed start could not be recorded", "sandbox", id, "error", werr)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
