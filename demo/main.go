@@ -68,12 +68,12 @@ func demo(ctx context.Context, program, dir string) (err error) {
 		return err
 	}
 	defer func() {
-		show.begin("Stop the server")
-		if serr := srv.stop(); serr != nil {
+		show.begin("Stop the server and tidy up the host")
+		if serr := srv.leave(); serr != nil {
 			err = errors.Join(err, serr)
 			return
 		}
-		show.end("")
+		show.end("done")
 		if err == nil {
 			fmt.Printf("\nDone in %.1f s. Results: %s\n", time.Since(began).Seconds(), out)
 		}
@@ -89,7 +89,7 @@ func demo(ctx context.Context, program, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	show.end(fmt.Sprintf("%s is %s: %v cores, %v GiB of memory, no network", box.Name, box.State, box.CPU, box.Memory))
+	show.end(fmt.Sprintf("%s: CPUs %v, memory %v GiB, no network", box.Name, box.CPU, box.Memory))
 	defer func() { // also after an interrupt
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
@@ -99,7 +99,7 @@ func demo(ctx context.Context, program, dir string) (err error) {
 			derr = box.Wait(ctx, dugout.Destroyed)
 		}
 		if derr == nil {
-			show.end("")
+			show.end("destroyed")
 		}
 		err = errors.Join(err, derr)
 	}()

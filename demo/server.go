@@ -27,6 +27,7 @@ type server struct {
 	cmd     *exec.Cmd
 	ended   chan error // gets the one result of cmd
 	log     string
+	conf    string
 }
 
 // start runs a server that shares nothing with an installation on this host: own configuration, data, run directory and
@@ -49,7 +50,7 @@ func start(ctx context.Context, program, dir string, note func(string)) (*server
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	s := &server{program: program, ended: make(chan error, 1), log: filepath.Join(dir, "server.log")}
+	s := &server{program: program, ended: make(chan error, 1), log: filepath.Join(dir, "server.log"), conf: conf}
 	logFile, err := os.Create(s.log)
 	if err != nil {
 		return nil, err
@@ -125,6 +126,19 @@ func (s *server) run(ctx context.Context, args ...string) (string, int, error) {
 		_, err = out.Write(messages.Bytes())
 	}
 	return out.String(), code, err
+}
+
+// leave stops the server and takes what it left on the host away, sandboxes of an earlier demo that was killed included.
+func (s *server) leave() error {
+	if err := s.stop(); err != nil {
+		return err
+	}
+	cmd := exec.Command(s.program, "down", "--config", s.conf)
+	cmd.Env = environment()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("dugout down: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // stop ends the server and waits for it.

@@ -19,6 +19,9 @@ func main() {
 		Up: func(ctx context.Context, cfg config.Config, out cli.UpOutput) error {
 			return app.Up(ctx, version, cfg, app.Output(out))
 		},
+		Down: func(ctx context.Context, cfg config.Config, out cli.UpOutput) (int, error) {
+			return app.Down(ctx, cfg, app.Output(out))
+		},
 		Doctor: func(ctx context.Context, cfg config.Config) (out []cli.Finding) {
 			for _, f := range app.Doctor(ctx, cfg) {
 				out = append(out, cli.Finding(f))

@@ -3,6 +3,7 @@ package cli
 // What the tests of this package's outside look at from within.
 var (
 	Quote        = quote
+	Legible      = legible
 	CommandLine  = commandLine
 	ExitCode     = exitCode
 	Clean        = clean

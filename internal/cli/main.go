@@ -18,6 +18,9 @@ type Deps struct {
 	Version string
 	// Up runs the whole platform until ctx ends. It calls out.Ready once, when the first request can be answered.
 	Up func(ctx context.Context, cfg config.Config, out UpOutput) error
+	// Down stops all sandboxes of this host and takes away what they leave on it; it returns how many it stopped. It uses
+	// only Log and Progress of out.
+	Down func(ctx context.Context, cfg config.Config, out UpOutput) (int, error)
 	// Doctor examines this host.
 	Doctor func(ctx context.Context, cfg config.Config) []Finding
 }
@@ -85,6 +88,9 @@ administrator's key from its data directory.
 	root.AddCommand(e.cpCmd())
 	if e.deps.Up != nil {
 		root.AddCommand(e.upCmd())
+	}
+	if e.deps.Down != nil {
+		root.AddCommand(e.downCmd())
 	}
 	if e.deps.Doctor != nil {
 		root.AddCommand(e.doctorCmd())

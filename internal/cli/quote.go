@@ -7,6 +7,17 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
+// legible is quote for what a person is to read and paste: without quotes where no shell needs them.
+func legible(s string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-:@+", r)
+	}
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return quote(s)
+	}
+	return s
+}
+
 // commandLine turns the words after -- into what the remote shell reads. One word is passed on as it is, so that it may be
 // a whole script; of several every one reaches the command exactly as it was here.
 func commandLine(words []string) string {

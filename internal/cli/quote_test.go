@@ -70,3 +70,14 @@ func FuzzQuote(f *testing.F) {
 		}
 	})
 }
+
+func TestLegible(t *testing.T) {
+	for in, want := range map[string]string{
+		"/var/lib/dugout/admin.key": "/var/lib/dugout/admin.key", "http://localhost:3986/api": "http://localhost:3986/api",
+		"": "''", "/my data/key": "'/my data/key'", "it's": `'it'\''s'`, "a=b": "'a=b'", "$HOME": "'$HOME'", "~": "'~'", "ä": "'ä'",
+	} {
+		if got := cli.Legible(in); got != want {
+			t.Errorf("%q: got %s, want %s", in, got, want)
+		}
+	}
+}

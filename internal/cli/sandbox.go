@@ -158,7 +158,7 @@ func (e *env) showSandbox(s *dugout.Sandbox) error {
 	row("Snapshot", s.Snapshot)
 	row("Region", s.Target)
 	row("User", s.User)
-	row("Resources", fmt.Sprintf("%d cores, %d GiB memory, %d GiB disk", s.CPU, s.Memory, s.Disk))
+	row("Resources", resources(s.CPU, s.Memory, s.Disk))
 	switch {
 	case s.NetworkBlockAll:
 		row("Network", "blocked")

@@ -90,7 +90,7 @@ func (e *env) snapshotInfoCmd() *cobra.Command {
 					rows = append(rows, [2]string{"Error", *s.ErrorReason})
 				}
 				rows = append(rows, [2]string{"Image", s.ImageName},
-					[2]string{"Resources", fmt.Sprintf("%d cores, %d GiB memory, %d GiB disk", s.CPU, s.Mem, s.Disk)},
+					[2]string{"Resources", resources(s.CPU, s.Mem, s.Disk)},
 					[2]string{"Entrypoint", strings.Join(s.Entrypoint, " ")}, [2]string{"Regions", strings.Join(s.RegionIDs, ", ")},
 					[2]string{"Created", s.CreatedAt.Local().Format(time.DateTime)})
 				for _, r := range rows {

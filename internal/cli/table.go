@@ -158,3 +158,12 @@ func size(n int64) string {
 	}
 	return fmt.Sprintf("%.1f %ciB", f, "KMGTP"[i])
 }
+
+// resources writes what a sandbox gets; memory and disk in GiB.
+func resources(cores, memory, disk int64) string {
+	unit := "cores"
+	if cores == 1 {
+		unit = "core"
+	}
+	return fmt.Sprintf("%d %s, %d GiB memory, %d GiB disk", cores, unit, memory, disk)
+}

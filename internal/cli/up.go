@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -61,20 +63,45 @@ func (e *env) upOutput(cfg config.Config) UpOutput {
 			if err := config.PublishURL(cfg, apiURL); err != nil {
 				e.warn("%v; the command line of this host will look for the API at its usual place", err)
 			}
-			key := "in " + filepath.Join(cfg.DataDir, config.AdminKeyFile)
+			file := filepath.Join(cfg.DataDir, config.AdminKeyFile)
+			where, value := "in "+file, `"$(cat `+legible(file)+`)"`
 			if cfg.Server.AdminAPIKey != "" {
-				key = "as configured"
+				where, value = "as configured", `"$DUGOUT_ADMIN_API_KEY"`
 			}
 			st := e.style(e.out)
-			fmt.Fprintf(e.out, `%s
-  API      %s
-  API key  %s
-
-  dugout create --name box
-  dugout exec box -- python3 -c 'print("hello")'
-
-Ctrl-C ends the server; sandboxes go on running.
-`, st.bold("Dugout "+e.deps.Version+" is up."), apiURL, key)
+			fmt.Fprintf(e.out, banner, st.bold("Dugout "+e.deps.Version+" is up."), apiURL, where, legible(apiURL), value, legible(invoked()))
 		},
 	}
+}
+
+// banner ends with lines to paste into a second terminal. It names the file of the key and never the key: what a service
+// prints ends up in logs.
+const banner = `%[1]s
+
+  API      %[2]s
+  API key  %[3]s
+
+Try it in another terminal:
+
+  export DAYTONA_API_URL=%[4]s DAYTONA_API_KEY=%[5]s
+
+  # shell
+  %[6]s create --name box && %[6]s exec box -- uname -a && %[6]s delete box
+  # Python, after: pip install daytona
+  python3 -c 'from daytona import Daytona; b = Daytona().create(); print(b.process.exec("uname -a").result); b.delete()'
+  # TypeScript, after: npm install @daytona/sdk
+  node --input-type=module -e 'import { Daytona } from "@daytona/sdk"; const b = await new Daytona().create(); console.log((await b.process.executeCommand("uname -a")).result); await b.delete()'
+
+Ctrl-C ends the server; sandboxes go on running. "dugout down" stops those too.
+`
+
+// invoked is the program as another shell can run it.
+func invoked() string {
+	if !strings.Contains(os.Args[0], "/") {
+		return os.Args[0] // found in PATH
+	}
+	if path, err := filepath.Abs(os.Args[0]); err == nil {
+		return path
+	}
+	return os.Args[0]
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"dugoutd": daemonMain,
 		"dugout": func() {
-			deps := cli.Deps{Version: "1.2.3", Up: pretendUp, Doctor: pretendDoctor}
+			deps := cli.Deps{Version: "1.2.3", Up: pretendUp, Down: pretendDown, Doctor: pretendDoctor}
 			os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, deps))
 		},
 	})
@@ -40,6 +40,14 @@ func pretendUp(ctx context.Context, cfg config.Config, out cli.UpOutput) error {
 	out.Ready("http://" + cfg.Server.Listen + "/api")
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func pretendDown(_ context.Context, cfg config.Config, out cli.UpOutput) (int, error) {
+	if _, err := os.Stat(cfg.DataDir); err != nil {
+		return 0, err
+	}
+	out.Progress("stopping sandbox one")
+	return 1, nil
 }
 
 func pretendDoctor(_ context.Context, cfg config.Config) []cli.Finding {
