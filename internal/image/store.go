@@ -246,7 +246,8 @@ func readImage(dir string) (Image, error) {
 	}
 	img.Rootfs = filepath.Join(dir, rootfsDir)
 	if st, err := os.Stat(img.Rootfs); err != nil {
-		return Image{}, fmt.Errorf("%s describes a root filesystem that cannot be used: %w", f.Name(), err)
+		// Not wrapped: a root that is missing is damage, and not an image that is not there.
+		return Image{}, fmt.Errorf("%s describes a root filesystem that cannot be used: %v", f.Name(), err)
 	} else if !st.IsDir() {
 		return Image{}, fmt.Errorf("%s is not a directory", img.Rootfs)
 	}

@@ -94,7 +94,7 @@ func Typed[In, Out any](method, path, id string, fn func(context.Context, *In) (
 func Stream[In any](method, path, id string, fn func(w http.ResponseWriter, r *http.Request, in *In) error, opts ...Option) Route {
 	rt := declare[In](method, path, id, opts)
 	plan := rt.plan
-	rt.serve = func(e *Edge, w http.ResponseWriter, r *http.Request) error {
+	rt.serve = func(_ *Edge, w http.ResponseWriter, r *http.Request) error {
 		var in In
 		if err := plan.bind(r, &in); err != nil {
 			return err
