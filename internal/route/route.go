@@ -50,7 +50,8 @@ type Table struct {
 	source Source
 	now    func() time.Time
 
-	mu          sync.RWMutex // guards the maps
+	mu          sync.RWMutex // guards the rest
+	changes     uint64       // counts what was forgotten: an answer that was asked for before a change is not kept
 	sandboxes   map[string]*entry
 	credentials map[string]credential
 }
@@ -128,6 +129,7 @@ func (t *Table) organization(ctx context.Context, bearer string) (string, error)
 	key := id.HashKey(bearer) // the cache holds no secret
 	t.mu.RLock()
 	c, ok := t.credentials[key]
+	changes := t.changes
 	t.mu.RUnlock()
 	if ok && t.now().Sub(c.at) < credentialFor {
 		return c.organization, nil
@@ -146,7 +148,9 @@ func (t *Table) organization(ctx context.Context, bearer string) (string, error)
 	if len(t.credentials) >= maxCached {
 		clear(t.credentials)
 	}
-	t.credentials[key] = credential{organization, t.now()}
+	if t.changes == changes {
+		t.credentials[key] = credential{organization, t.now()}
+	}
 	t.mu.Unlock()
 	return organization, nil
 }
@@ -154,6 +158,7 @@ func (t *Table) organization(ctx context.Context, bearer string) (string, error)
 func (t *Table) sandbox(ctx context.Context, sandboxID string) (Sandbox, error) {
 	t.mu.RLock()
 	e := t.sandboxes[sandboxID]
+	changes := t.changes
 	t.mu.RUnlock()
 	if e != nil && t.now().Sub(e.at) < sandboxFor {
 		return e.sandbox, nil
@@ -177,7 +182,9 @@ func (t *Table) sandbox(ctx context.Context, sandboxID string) (Sandbox, error) 
 	if len(t.sandboxes) >= maxCached {
 		clear(t.sandboxes)
 	}
-	t.sandboxes[sandboxID] = fresh
+	if t.changes == changes {
+		t.sandboxes[sandboxID] = fresh
+	}
 	t.mu.Unlock()
 	return s, nil
 }
@@ -194,6 +201,7 @@ func away(err error) bool {
 // Forget drops what is known of a sandbox: it changed.
 func (t *Table) Forget(sandboxID string) {
 	t.mu.Lock()
+	t.changes++
 	delete(t.sandboxes, sandboxID)
 	t.mu.Unlock()
 }
@@ -201,6 +209,7 @@ func (t *Table) Forget(sandboxID string) {
 // ForgetSandboxes drops what is known of all sandboxes: some changed, and nobody knows which.
 func (t *Table) ForgetSandboxes() {
 	t.mu.Lock()
+	t.changes++
 	clear(t.sandboxes)
 	t.mu.Unlock()
 }
@@ -208,22 +217,22 @@ func (t *Table) ForgetSandboxes() {
 // ForgetCredentials drops every cached credential: a key was revoked or changed.
 func (t *Table) ForgetCredentials() {
 	t.mu.Lock()
+	t.changes++
 	clear(t.credentials)
 	t.mu.Unlock()
 }
 
-// Touch passes an activity mark on, at most one in ten seconds per sandbox.
+// Touch passes an activity mark on, at most one in ten seconds per sandbox that is cached. The caller got access to it before.
 func (t *Table) Touch(ctx context.Context, sandboxID string) {
 	t.mu.RLock()
 	e := t.sandboxes[sandboxID]
 	t.mu.RUnlock()
-	if e == nil {
-		return
-	}
-	now := t.now().Unix()
-	last := e.touched.Load()
-	if now-last < int64(touchEvery/time.Second) || !e.touched.CompareAndSwap(last, now) {
-		return
-	}
+	if e != nil {
+		now := t.now().Unix()
+		last := e.touched.Load()
+		if now-last < int64(touchEvery/time.Second) || !e.touched.CompareAndSwap(last, now) {
+			return
+		}
+	} // else it was forgotten while a long request is under way, which still counts
 	t.source.Touch(ctx, sandboxID)
 }
