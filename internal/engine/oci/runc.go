@@ -161,7 +161,7 @@ func (e *Engine) runContainer(ctx context.Context, id string) (int, error) {
 		case <-ctx.Done():
 			_ = cmd.Process.Kill()
 			if running {
-				_ = <-waited // that it was killed is known
+				<-waited //nolint:errcheck // that it was killed is known
 			}
 			return 0, timeoutError(ctx, "the sandbox did not start in time")
 		}
