@@ -90,6 +90,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 			h.Del("X-Daytona-Skip-Last-Activity-Update")
 		},
 		Response: func(res *http.Response) {
+			res.Header.Del(rest.RequestIDHeader) // the answer has it already
 			if loc := res.Header.Get("Location"); strings.HasPrefix(loc, "/") && !strings.HasPrefix(loc, "//") {
 				res.Header.Set("Location", Prefix+sandbox.ID+loc)
 			}

@@ -67,11 +67,12 @@ stop_server() {
 
 start_server() {
 	work=$(mktemp -d /tmp/dugout-e2e-XXXXXX)
+	chmod 711 "$work" # the ids of sandboxes must reach what is below
 	port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 	DUGOUT_ADMIN_API_KEY=dgt_e2e_$(python3 -c 'import secrets; print(secrets.token_hex(24))')
 	export DUGOUT_ADMIN_API_KEY
 	export DAYTONA_API_URL=http://127.0.0.1:$port/api DAYTONA_API_KEY=$DUGOUT_ADMIN_API_KEY
-	"$DUGOUT_BIN" up --data-dir "$work/data" --run-dir "$work/run" --listen "127.0.0.1:$port" >"$work/server.log" 2>&1 &
+	env -u DUGOUT_BIN "$DUGOUT_BIN" up --data "$work/data" --run-dir "$work/run" --listen "127.0.0.1:$port" >"$work/server.log" 2>&1 &
 	server=$!
 	for _ in $(seq 600); do
 		curl -fsS -o /dev/null "http://127.0.0.1:$port/api/health" 2>/dev/null && return

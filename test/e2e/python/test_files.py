@@ -36,14 +36,14 @@ def test_local_files(tiny, folder, tmp_path):
 
 
 def test_bulk(tiny, folder, tmp_path):
-    tiny.fs.upload_files([FileUpload(source=f"n{i}".encode(), destination=f"{folder}/{i}.txt") for i in range(20)])
+    tiny.fs.upload_files([FileUpload(source=f"n{i}".encode(), destination=f"{folder}/{i}.txt") for i in range(21)])
     got = tiny.fs.download_files(
         [FileDownloadRequest(source=f"{folder}/{i}.txt") for i in range(20)]
-        + [FileDownloadRequest(source=folder + "/missing"), FileDownloadRequest(source=folder + "/7.txt", destination=str(tmp_path / "seven"))]
+        + [FileDownloadRequest(source=folder + "/missing"), FileDownloadRequest(source=folder + "/20.txt", destination=str(tmp_path / "last"))]
     )
     assert [r.result for r in got[:20]] == [f"n{i}".encode() for i in range(20)]
     assert got[20].result is None and got[20].error and got[20].error_details.status_code == 404
-    assert got[21].error is None and (tmp_path / "seven").read_bytes() == b"n7"
+    assert got[21].error is None and (tmp_path / "last").read_bytes() == b"n20"
 
 
 def test_streams(tiny, folder):
@@ -115,6 +115,11 @@ def test_a_missing_file_is_a_not_found_error(tiny, call):
     assert (e.value.status_code, e.value.code, e.value.source) == (404, "FILE_NOT_FOUND", "DAYTONA_DAEMON")
 
 
-def test_a_protected_file_is_a_forbidden_error(tiny):
-    with pytest.raises(errors.DaytonaForbiddenError):
+def test_what_the_user_may_not_do_is_a_forbidden_error(tiny):
+    for call in (lambda: tiny.fs.create_folder("/etc/x", "755"), lambda: tiny.fs.list_files("/root"), lambda: tiny.fs.delete_file("/etc/passwd")):
+        with pytest.raises(errors.DaytonaForbiddenError) as e:
+            call()
+        assert (e.value.status_code, e.value.code) == (403, "FILE_ACCESS_DENIED")
+    with pytest.raises(errors.DaytonaError, match="/etc/passwd: permission denied"):  # uploads answer with a list of errors
         tiny.fs.upload_file(b"x", "/etc/passwd")
+    assert tiny.process.exec("wc -c < /etc/passwd").result.strip() != "1"

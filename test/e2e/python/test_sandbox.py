@@ -122,7 +122,7 @@ def test_an_unknown_sandbox_is_a_not_found_error(daytona, key):
     assert e.value.status_code == 404
 
 
-@pytest.mark.parametrize("name", ["a b", "a/b", "-a", "x" * 300, "ü"])
+@pytest.mark.parametrize("name", ["<b>x</b>", "see http://x.example", "a\x01b", " ", "x" * 300])
 def test_a_bad_name_is_a_bad_request_error(make, name):
     with pytest.raises(errors.DaytonaBadRequestError) as e:
         make(name=name)

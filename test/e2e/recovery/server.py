@@ -28,6 +28,7 @@ class Refused(Exception):
 class Server:
     def __init__(self):
         self.work = tempfile.mkdtemp(prefix="dugout-e2e-")
+        os.chmod(self.work, 0o711)  # the ids of sandboxes must reach what is below
         self.data, self.run = self.work + "/data", self.work + "/run"
         self.log = open(self.work + "/server.log", "ab")
         self.key = "dgt_e2e_" + secrets.token_hex(24)
@@ -40,9 +41,10 @@ class Server:
     def start(self):
         """Starts the server and returns the seconds until it was ready."""
         begin = time.monotonic()
+        env = {k: v for k, v in os.environ.items() if not k.startswith("DUGOUT_")} | {"DUGOUT_ADMIN_API_KEY": self.key}
         self.process = subprocess.Popen(
-            [os.environ["DUGOUT_BIN"], "up", "--data-dir", self.data, "--run-dir", self.run, "--listen", f"127.0.0.1:{self.port}"],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env={**os.environ, "DUGOUT_ADMIN_API_KEY": self.key},
+            [os.environ["DUGOUT_BIN"], "up", "--data", self.data, "--run-dir", self.run, "--listen", f"127.0.0.1:{self.port}"],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env,
         )
         while True:
             try:

@@ -48,6 +48,7 @@ test.before(async () => {
 })
 test.after(async () => {
   await tiny?.delete()
+  await daytona[Symbol.asyncDispose]() // else the client keeps the process alive for some minutes
   console.log(`${name.replace(/\W/g, '')}: ${passed} passed, ${failed} failed`)
 })
 
@@ -170,6 +171,6 @@ check('files: list, info, move, search, find, replace, permissions, delete', asy
 check('errors have types', async () => {
   await assert.rejects(new sdk.Daytona({ ...config, apiKey: 'dgt_not_a_key_of_this_server' }).create({ snapshot: 'tiny' }), (e) => e instanceof sdk.DaytonaAuthenticationError && e.statusCode === 401)
   await assert.rejects(daytona.get(crypto.randomUUID()), (e) => e instanceof sdk.DaytonaNotFoundError && e.statusCode === 404)
-  await assert.rejects(daytona.create({ snapshot: 'tiny', name: 'a b' }), (e) => e instanceof sdk.DaytonaBadRequestError && /name/.test(e.message))
+  await assert.rejects(daytona.create({ snapshot: 'tiny', name: '<b>x</b>' }), (e) => e instanceof sdk.DaytonaBadRequestError && /name/.test(e.message))
   await assert.rejects(daytona.create({ snapshot: 'tiny', name: tiny.name }), sdk.DaytonaConflictError)
 })
