@@ -41,19 +41,32 @@ import (
 	"github.com/dugout-dev/dugout/internal/store"
 )
 
-// platform is all roles of one process.
-type platform struct {
+// Platform is all roles of one process, made by [Start].
+type Platform struct {
 	handler http.Handler
 	runs    []func(context.Context) error // loops, ended by their context
 	closers []func() error                // in the order of starting; closed the other way round
+	log     *slog.Logger
 }
 
-// start makes everything, in the order in which the parts need each other. What it made is undone when a later part fails.
-func start(ctx context.Context, version string, cfg config.Config, log *slog.Logger, progress func(string)) (p *platform, err error) {
-	p = &platform{}
+// Parts are what sandboxes are made with. [Host] makes them for this host; tests bring their own.
+type Parts struct {
+	Engine  engine.Engine
+	Network runner.Network // nil: sandboxes have loopback only
+	Images  runner.Images
+	Close   []func() error // called after everything else was closed, the last one first; called also when opening failed
+}
+
+// Opener makes the parts. instance names this installation on its host.
+type Opener func(ctx context.Context, cfg config.Config, instance string, log *slog.Logger) (Parts, error)
+
+// Start makes everything, in the order in which the parts need each other. What it made is undone when a later part fails.
+// The caller serves Handler, runs Run and at last calls Close.
+func Start(ctx context.Context, version string, cfg config.Config, log *slog.Logger, open Opener) (p *Platform, err error) {
+	p = &Platform{log: log}
 	defer func() {
 		if err != nil {
-			p.close(log)
+			p.Close()
 		}
 	}()
 	db, err := store.Open(ctx, cfg.Server.DatabaseURL.Reveal(), log)
@@ -66,7 +79,7 @@ func start(ctx context.Context, version string, cfg config.Config, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
-	address, runnerID, err := p.startRunner(ctx, version, key, cfg, metrics, log, progress)
+	address, runnerID, err := p.startRunner(ctx, version, key, cfg, metrics, open)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +87,11 @@ func start(ctx context.Context, version string, cfg config.Config, log *slog.Log
 		Address: address, MaxSandboxes: cfg.Runner.MaxSandboxes})
 }
 
+// Handler serves the API, the toolbox and the metrics.
+func (p *Platform) Handler() http.Handler { return p.handler }
+
 // startRunner makes the host agent and serves it on a unix socket.
-func (p *platform) startRunner(ctx context.Context, version, key string, cfg config.Config, metrics *obs.Metrics, log *slog.Logger, progress func(string)) (address, runnerID string, err error) {
+func (p *Platform) startRunner(ctx context.Context, version, key string, cfg config.Config, metrics *obs.Metrics, open Opener) (address, runnerID string, err error) {
 	instance, err := remembered(cfg.DataDir, "instance", newInstance)
 	if err != nil {
 		return "", "", err
@@ -88,41 +104,13 @@ func (p *platform) startRunner(ctx context.Context, version, key string, cfg con
 	if err != nil {
 		return "", "", err
 	}
-	lib, err := openLibrary(cfg.DataDir, log)
+	parts, err := open(ctx, cfg, instance, p.log)
+	p.closers = append(p.closers, parts.Close...)
 	if err != nil {
 		return "", "", err
-	}
-	for _, name := range []string{"tiny", cfg.Server.DefaultSnapshot} {
-		err := lib.ensure(ctx, name, func(pr image.Progress) {
-			progress(fmt.Sprintf("building snapshot %s: %3d%% %s", pr.Image, pr.Percent, pr.Step))
-		})
-		if err != nil && !errs.Is(err, errs.NotFound) { // NotFound: a default snapshot that has no recipe here
-			return "", "", err
-		}
-	}
-	ociCfg, err := engineConfig(cfg, instance, dirs)
-	if err != nil {
-		return "", "", err
-	}
-	eng, err := oci.Open(ctx, ociCfg, log)
-	if err != nil {
-		return "", "", err
-	}
-	p.closers = append(p.closers, eng.Close)
-	netCfg, err := networkConfig(cfg, instance, dirs)
-	if err != nil {
-		return "", "", err
-	}
-	np, err := netpol.Open(ctx, netCfg, log)
-	if err != nil {
-		return "", "", err
-	}
-	p.closers = append(p.closers, np.Close)
-	for _, problem := range append(eng.Capabilities().Problems, np.Problems()...) {
-		log.WarnContext(ctx, "this host limits what sandboxes get", "problem", problem)
 	}
 	host, err := runner.New(ctx, runner.Config{Version: version, Key: key, Dir: cfg.DataDir, MaxSandboxes: int(cfg.Runner.MaxSandboxes),
-		FreeMemory: 512 << 20, FreeDisk: 1 << 30}, runner.Deps{Engine: eng, Network: network{np}, Images: lib, Metrics: metrics, Log: log})
+		FreeMemory: 512 << 20, FreeDisk: 1 << 30}, runner.Deps{Engine: parts.Engine, Network: parts.Network, Images: parts.Images, Metrics: metrics, Log: p.log})
 	if err != nil {
 		return "", "", err
 	}
@@ -131,7 +119,7 @@ func (p *platform) startRunner(ctx context.Context, version, key string, cfg con
 		return "", "", err
 	}
 	server := &http.Server{Handler: host.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 120 * time.Second,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
 	served := make(chan struct{})
 	go func() { defer close(served); _ = server.Serve(ln) }()
 	p.closers = append(p.closers, func() error { err := server.Close(); <-served; return err })
@@ -139,8 +127,53 @@ func (p *platform) startRunner(ctx context.Context, version, key string, cfg con
 	return "unix://" + dirs.socket, runnerID, nil
 }
 
+// Host opens the real parts: sandboxes of runc with their own networks, from images that are built when they are missing.
+func Host(progress func(string)) Opener {
+	return func(ctx context.Context, cfg config.Config, instance string, log *slog.Logger) (parts Parts, err error) {
+		dirs, err := runtimeDirs(cfg, instance)
+		if err != nil {
+			return parts, err
+		}
+		lib, err := openLibrary(cfg.DataDir, log)
+		if err != nil {
+			return parts, err
+		}
+		parts.Images = lib
+		for _, name := range []string{"tiny", cfg.Server.DefaultSnapshot} {
+			err := lib.ensure(ctx, name, func(pr image.Progress) {
+				progress(fmt.Sprintf("building snapshot %s: %3d%% %s", pr.Image, pr.Percent, pr.Step))
+			})
+			if err != nil && !errs.Is(err, errs.NotFound) { // NotFound: a default snapshot that has no recipe here
+				return parts, err
+			}
+		}
+		ociCfg, err := engineConfig(cfg, instance, dirs)
+		if err != nil {
+			return parts, err
+		}
+		eng, err := oci.Open(ctx, ociCfg, log)
+		if err != nil {
+			return parts, err
+		}
+		parts.Engine, parts.Close = eng, append(parts.Close, eng.Close)
+		netCfg, err := networkConfig(cfg, instance, dirs)
+		if err != nil {
+			return parts, err
+		}
+		np, err := netpol.Open(ctx, netCfg, log)
+		if err != nil {
+			return parts, err
+		}
+		parts.Network, parts.Close = network{np}, append(parts.Close, np.Close)
+		for _, problem := range append(eng.Capabilities().Problems, np.Problems()...) {
+			log.WarnContext(ctx, "this host limits what sandboxes get", "problem", problem)
+		}
+		return parts, nil
+	}
+}
+
 // startServer makes the control plane and the proxy over a runner that answers already.
-func (p *platform) startServer(ctx context.Context, version, key string, cfg config.Config, db *store.DB, metrics *obs.Metrics, log *slog.Logger, local placement.Runner) error {
+func (p *Platform) startServer(ctx context.Context, version, key string, cfg config.Config, db *store.DB, metrics *obs.Metrics, log *slog.Logger, local placement.Runner) error {
 	admin, err := config.EnsureAdminKey(cfg)
 	if err != nil {
 		return err
@@ -182,8 +215,8 @@ func (p *platform) startServer(ctx context.Context, version, key string, cfg con
 	return nil
 }
 
-// run runs the loops until ctx ends or one of them fails.
-func (p *platform) run(ctx context.Context) error {
+// Run runs the loops until ctx ends or one of them fails.
+func (p *Platform) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, f := range p.runs {
 		g.Go(func() error {
@@ -196,10 +229,11 @@ func (p *platform) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (p *platform) close(log *slog.Logger) {
+// Close closes everything. Sandboxes go on running.
+func (p *Platform) Close() {
 	for i := len(p.closers) - 1; i >= 0; i-- {
 		if err := p.closers[i](); err != nil {
-			log.Warn("a part did not close cleanly", "error", err)
+			p.log.Warn("a part did not close cleanly", "error", err)
 		}
 	}
 	p.closers = nil

@@ -70,17 +70,17 @@ func Up(ctx context.Context, version string, cfg config.Config, out Output) erro
 		return nil
 	})
 	g.Go(func() error {
-		p, err := start(ctx, version, cfg, log, func(text string) {
+		p, err := Start(ctx, version, cfg, log, Host(func(text string) {
 			front.detail.Store(text)
 			out.Progress(text)
-		})
+		}))
 		if err != nil {
 			return err
 		}
-		defer p.close(log)
+		defer p.Close()
 		front.ready.Store(&p.handler)
 		out.Ready(apiURL(cfg, ln.Addr()))
-		return p.run(ctx)
+		return p.Run(ctx)
 	})
 	if err := g.Wait(); err != nil {
 		return err

@@ -73,6 +73,7 @@ var table = []row{
 	{pkg: "sdk/go", may: []string{"api/..."}, bare: true, reason: "users import it: the wire and nothing internal"},
 	{pkg: "internal/cli", may: []string{"api/...", "internal/config", "internal/errs", "internal/id", "sdk/go"}, reason: "a client; what a server needs is passed in by cmd/dugout"},
 	{pkg: "internal/app", may: []string{"api/...", "images", "internal/..."}, reason: "the one place that knows all parts"},
+	{pkg: "internal/testkit", may: []string{"api/...", "internal/...", "sdk/go"}, reason: "a whole server for tests"},
 	{pkg: "internal/tools/...", may: []string{"api/...", "internal/..."}, reason: "generators, run by hand"},
 	{pkg: "internal/archtest", bare: true, reason: "this test"},
 	{pkg: "cmd/dugout", may: []string{"internal/app", "internal/cli", "internal/config"}, reason: "ties the server to its commands"},
