@@ -64,7 +64,10 @@ func (e *env) upOutput(cfg config.Config) UpOutput {
 				e.warn("%v; the command line of this host will look for the API at its usual place", err)
 			}
 			file := filepath.Join(cfg.DataDir, config.AdminKeyFile)
-			where, value := "in "+file, `"$(cat `+legible(file)+`)"`
+			where, value := file+" (mode 0600)", `"$(cat `+legible(file)+`)"`
+			if key, err := config.EnsureAdminKey(cfg); err == nil {
+				where = key.Reveal() + ", kept in " + where
+			}
 			if cfg.Server.AdminAPIKey != "" {
 				where, value = "as configured", `"$DUGOUT_ADMIN_API_KEY"`
 			}
@@ -74,8 +77,8 @@ func (e *env) upOutput(cfg config.Config) UpOutput {
 	}
 }
 
-// banner ends with lines to paste into a second terminal. It names the file of the key and never the key: what a service
-// prints ends up in logs.
+// banner ends with lines to paste into a second terminal. A key that the platform made is shown, because nobody else knows
+// it; one that was configured is not. It goes to standard output only, never to the log.
 const banner = `%[1]s
 
   API      %[2]s
