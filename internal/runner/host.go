@@ -79,7 +79,7 @@ type Host struct {
 	starts chan struct{} // bounds concurrent starts: more only make each other slower
 	events *events
 
-	mu      sync.Mutex
+	mu      sync.Mutex           // guards the rest
 	running map[string]int       // id -> network slot (-1: none) of what this process believes to run
 	buried  map[string]time.Time // destroyed lately: a late PUT must not bring them back
 	pending int                  // starts under way, for admission
@@ -299,6 +299,9 @@ func (h *Host) Stop(ctx context.Context, sid string, force bool) (out wire.Sandb
 // that was delayed on its way cannot bring it back.
 func (h *Host) Delete(ctx context.Context, sid string) (err error) {
 	defer h.measure("destroy", time.Now(), &err)
+	if !id.IsUUID(sid) {
+		return errs.New(errs.Invalid, "sandbox id must be a UUID, got %q", clip(sid))
+	}
 	h.mu.Lock()
 	h.buried[sid] = time.Now()
 	h.mu.Unlock()

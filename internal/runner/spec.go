@@ -12,14 +12,19 @@ import (
 
 const gib = 1 << 30
 
+// maxAmount of cores or GiB is far beyond any host, and far below what overflows as bytes.
+const maxAmount = 1 << 20
+
 // engineSpec turns a request into what the engine makes, and its network policy.
 func (h *Host) engineSpec(sid string, spec wire.Spec) (engine.Spec, Policy, error) {
 	policy, err := policyOf(spec)
 	if err != nil {
 		return engine.Spec{}, policy, err
 	}
-	if spec.CPU < 1 || spec.MemoryGiB < 1 || spec.DiskGiB < 1 {
-		return engine.Spec{}, policy, errs.New(errs.Invalid, "cpu, memory and disk must be at least 1, got %d, %d, %d", spec.CPU, spec.MemoryGiB, spec.DiskGiB)
+	for _, n := range []int64{spec.CPU, spec.MemoryGiB, spec.DiskGiB} {
+		if n < 1 || n > maxAmount {
+			return engine.Spec{}, policy, errs.New(errs.Invalid, "cpu, memory and disk must be between 1 and %d, got %d, %d, %d", maxAmount, spec.CPU, spec.MemoryGiB, spec.DiskGiB)
+		}
 	}
 	image, err := h.deps.Images.Image(spec.Image)
 	if err != nil {
