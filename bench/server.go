@@ -103,7 +103,8 @@ func (s *server) stop() error {
 	return os.RemoveAll(s.dir)
 }
 
-// dropRunDir removes the sockets' folder, which is on a tmpfs and named for the instance.
+// dropRunDir removes what a server leaves on the host for its next start, all named for the instance: the folder of its
+// sockets and networks on a tmpfs, and its packet rules.
 func (s *server) dropRunDir() {
 	text, err := os.ReadFile(filepath.Join(s.dir, "data", "instance"))
 	name := strings.TrimSpace(string(text))
@@ -113,6 +114,7 @@ func (s *server) dropRunDir() {
 	dir := filepath.Join("/run/dugout", name)
 	unmountBelow(dir)
 	_ = os.RemoveAll(dir)
+	_ = exec.Command("nft", "delete", "table", "inet", "dugout_"+name).Run()
 }
 
 func freePort() (int, error) {
