@@ -41,7 +41,15 @@ func Doctor(ctx context.Context, cfg config.Config) []Finding {
 		Instance: "doct", Runc: findRunc(cfg), Disk: oci.Disk{PoolBytes: int64(cfg.Runner.DiskPoolSize)}}) {
 		out = append(out, Finding(f))
 	}
-	return append(out, checkPort(ctx, cfg), checkSpace(cfg), checkRecipes(cfg))
+	return append(out, checkRunDir(cfg), checkPort(ctx, cfg), checkSpace(cfg), checkRecipes(cfg))
+}
+
+func checkRunDir(cfg config.Config) Finding {
+	f := Finding{Name: "run directory", OK: true, Detail: cfg.Runner.RunDir + " can be passed by the users of sandboxes"}
+	if err := passable(filepath.Join(cfg.Runner.RunDir, "x")); err != nil {
+		f.OK, f.Detail, f.Fix = false, err.Error(), "chmod o+x that directory, or choose another place with --run-dir"
+	}
+	return f
 }
 
 func checkPort(ctx context.Context, cfg config.Config) Finding {

@@ -62,8 +62,8 @@ type Opener func(ctx context.Context, cfg config.Config, instance string, log *s
 
 // Start makes everything, in the order in which the parts need each other. What it made is undone when a later part fails.
 // The caller serves Handler, runs Run and at last calls Close.
-func Start(ctx context.Context, version string, cfg config.Config, log *slog.Logger, open Opener) (p *Platform, err error) {
-	p = &Platform{log: log}
+func Start(ctx context.Context, version string, cfg config.Config, log *slog.Logger, open Opener) (_ *Platform, err error) {
+	p := &Platform{log: log}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -132,6 +132,9 @@ func Host(progress func(string)) Opener {
 	return func(ctx context.Context, cfg config.Config, instance string, log *slog.Logger) (parts Parts, err error) {
 		dirs, err := runtimeDirs(cfg, instance)
 		if err != nil {
+			return parts, err
+		}
+		if err := passable(dirs.engine); err != nil {
 			return parts, err
 		}
 		lib, err := openLibrary(cfg.DataDir, log)
