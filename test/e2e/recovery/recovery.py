@@ -110,7 +110,7 @@ def delete(server, box):
 
 def storm(server, options):
     """Kills at random moments under load lose nothing that was acknowledged and leave nothing behind."""
-    before = settled(server, lambda n: n["processes"] == 0)
+    before = fresh(server)
     stop = threading.Event()
     workers = [Worker(server, i, stop, options.seed) for i in range(4)]
     for w in workers:
@@ -141,7 +141,8 @@ def storm(server, options):
     settled(server, lambda n: n["groups"] >= len(live) and n["links"] >= len(live))
     for box in live:
         delete(server, box)
-    after = settled(server, lambda n: all(n[k] <= before[k] for k in n), before)
+    settled(server, lambda n: n["processes"] == n["groups"] == 0)
+    after = fresh(server, before)
     return f"{options.kills} kills, {len(live) + len(gone)} sandboxes, {len(live)} alive at the end, slowest start {slowest:.2f} s, left: {after}"
 
 
@@ -156,12 +157,27 @@ def listed(server):
 
 
 def settled(server, good, want=None, seconds=30):
-    """The host's counts once they are good; networks made ready in advance come and go a little later than sandboxes."""
+    """The host's counts once they are good."""
     deadline = time.monotonic() + seconds
     while not good(now := host.count(server.data, server.run)):
         assert time.monotonic() < deadline, f"the host has {now}" + (f", had {want} before" if want else "")
         time.sleep(0.2)
     return now
+
+
+def fresh(server, want=None):
+    """The host's counts of a server that just began, without sandboxes. While it runs it keeps networks to use again."""
+    server.kill(signal.SIGTERM)
+    server.start()
+    last = None
+
+    def good(now):
+        nonlocal last
+        same, last = now == last, now
+        time.sleep(0.5)
+        return same and now["processes"] == now["groups"] == 0 and (want is None or all(now[k] <= want[k] for k in now))
+
+    return settled(server, good, want)
 
 
 def leak(server, options):
@@ -173,10 +189,9 @@ def leak(server, options):
         assert server.sh(box, "echo ok") == "ok\n"
         delete(server, box)
 
+    before = fresh(server)
     for i in range(8):
-        one(i)  # what is made once only, and pools
-    time.sleep(2)
-    before = settled(server, lambda n: n["processes"] == 0 and n["groups"] == 0)
+        one(i)  # what is made once only
     fds = host.descriptors(server.process.pid)
     begin, errors, lock, todo = time.monotonic(), [], threading.Lock(), iter(range(options.cycles))
 
@@ -198,11 +213,12 @@ def leak(server, options):
         t.join()
     assert not errors, errors[0]
     took = time.monotonic() - begin
-    after = settled(server, lambda n: all(n[k] <= before[k] for k in n), before)
+    settled(server, lambda n: n["processes"] == n["groups"] == 0)
     deadline = time.monotonic() + 15
     while (now := host.descriptors(server.process.pid)) > fds + 16:  # connections kept open for a while
         assert time.monotonic() < deadline, f"the server has {now} descriptors, had {fds}"
         time.sleep(0.2)
+    after = fresh(server, before)
     return f"{options.cycles} sandboxes in {took:.1f} s ({options.cycles / took:.1f} a second), descriptors {fds} -> {now}, left: {after}"
 
 
