@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -105,6 +106,7 @@ func serve(args []string) int {
 		}
 	}
 
+	forgetIgnored()
 	// Caught, not ignored: a child would inherit that these are ignored.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP, syscall.SIGPIPE)
@@ -174,5 +176,14 @@ func endAll(grace time.Duration) {
 			return
 		case <-time.After(5 * time.Millisecond): // a signal may have come before its process was waited for
 		}
+	}
+}
+
+// forgetIgnored sets the signals that the Go runtime leaves as they came, those of C libraries' threads, to their default: a
+// child would inherit that whoever started the platform ignored them.
+func forgetIgnored() {
+	var dflt struct{ handler, flags, restorer, mask uintptr } // the kernel's sigaction; the zero value is SIG_DFL
+	for sig := uintptr(32); sig <= 34; sig++ {
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&dflt)), 0, 8, 0, 0)
 	}
 }

@@ -59,7 +59,7 @@ func checkPort(ctx context.Context, cfg config.Config) Finding {
 		_ = ln.Close()
 		return f
 	}
-	unlock, lockErr := lockDir(cfg.DataDir)
+	unlock, lockErr := lockDir(ctx, cfg.DataDir, 0)
 	if lockErr != nil {
 		f.Detail = cfg.Server.Listen + " is in use, and so is the data directory: dugout is running"
 		return f

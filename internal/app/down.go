@@ -14,6 +14,7 @@ import (
 	"github.com/dugout-dev/dugout/internal/engine"
 	"github.com/dugout-dev/dugout/internal/engine/oci"
 	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/filelock"
 	"github.com/dugout-dev/dugout/internal/netpol"
 	"github.com/dugout-dev/dugout/internal/obs"
 )
@@ -31,7 +32,7 @@ func Down(ctx context.Context, cfg config.Config, out Output) (stopped int, err 
 	if _, err := os.Stat(filepath.Join(cfg.DataDir, "instance")); errors.Is(err, fs.ErrNotExist) {
 		return 0, nil // never up
 	}
-	unlock, err := lockDir(cfg.DataDir)
+	unlock, err := lockDir(ctx, cfg.DataDir, filelock.Patience)
 	if err != nil {
 		return 0, err
 	}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/dugout-dev/dugout/api"
 	"github.com/dugout-dev/dugout/internal/bus"
@@ -23,6 +22,7 @@ import (
 	"github.com/dugout-dev/dugout/internal/engine"
 	"github.com/dugout-dev/dugout/internal/engine/oci"
 	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/filelock"
 	"github.com/dugout-dev/dugout/internal/httpapi"
 	"github.com/dugout-dev/dugout/internal/id"
 	"github.com/dugout-dev/dugout/internal/image"
@@ -370,15 +370,14 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	return ln, os.Chmod(path, 0o600)
 }
 
-// lockDir keeps a second server away from a data directory. The kernel lets go of it when the process ends, however it ends.
-func lockDir(dir string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, errs.Wrap(err, errs.Unavailable, "cannot lock the data directory %s", dir)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
+// lockDir keeps a second server away from a data directory. wait is for a predecessor that is just ending.
+func lockDir(ctx context.Context, dir string, wait time.Duration) (unlock func(), err error) {
+	f, err := filelock.Acquire(ctx, filepath.Join(dir, "lock"), wait)
+	if errs.Is(err, errs.Conflict) {
 		return nil, errs.Wrap(err, errs.Conflict, "another dugout runs on the data directory %s", dir)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return func() { _ = f.Close() }, nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/dugout-dev/dugout/internal/config"
 	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/filelock"
 	"github.com/dugout-dev/dugout/internal/obs"
 )
 
@@ -40,7 +41,7 @@ func Up(ctx context.Context, version string, cfg config.Config, out Output) erro
 	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
 		return errs.Wrap(err, errs.Unavailable, "cannot make the data directory %s: %v", cfg.DataDir, err)
 	}
-	unlock, err := lockDir(cfg.DataDir)
+	unlock, err := lockDir(ctx, cfg.DataDir, filelock.Patience)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ var table = []row{
 	{pkg: "api/...", may: []string{"api"}, bare: true, reason: "the wire: clients outside this repository import it"},
 	{pkg: "internal/errs", bare: true, reason: "every package depends on it"},
 	{pkg: "internal/id", bare: true, reason: "every package depends on it"},
+	{pkg: "internal/filelock", may: []string{"internal/errs"}, reason: "a file and the kernel"},
 	{pkg: "internal/relay", bare: true, reason: "takes no decision, so needs nothing"},
 	{pkg: "internal/rest/openapi", may: []string{"api", "internal/rest"}, reason: "describes routes; apart, so that only tools link the schema library"},
 	{pkg: "internal/rest", may: []string{"api", "internal/errs", "internal/id"}, bare: true, reason: "the daemon links it: standard library only"},
@@ -56,10 +57,10 @@ var table = []row{
 	{pkg: "internal/bus", may: []string{"internal/errs", "internal/sandbox"}, reason: "carries events of the domain"},
 	{pkg: "internal/engine/enginetest", may: []string{"internal/engine", "internal/errs", "internal/id"}, reason: "what every engine must do"},
 	{pkg: "internal/engine/fake", may: []string{"internal/engine", "internal/errs", "internal/id"}, reason: "an engine"},
-	{pkg: "internal/engine/oci/...", may: []string{"internal/engine", "internal/errs", "internal/id"}, reason: "an engine"},
+	{pkg: "internal/engine/oci/...", may: []string{"internal/engine", "internal/errs", "internal/filelock", "internal/id"}, reason: "an engine"},
 	{pkg: "internal/engine", may: []string{"internal/errs", "internal/id"}, bare: true, reason: "the contract between a runner and its engine"},
 	{pkg: "internal/image", may: []string{"internal/errs", "internal/id"}, reason: "builds and stores root file systems"},
-	{pkg: "internal/netpol", may: []string{"internal/engine", "internal/errs", "internal/id"}, reason: "gives an engine its network (engine.Net)"},
+	{pkg: "internal/netpol", may: []string{"internal/engine", "internal/errs", "internal/filelock", "internal/id"}, reason: "gives an engine its network (engine.Net)"},
 	{pkg: "internal/runnerclient", may: []string{"api", "api/runner", "internal/errs"}, bare: true, reason: "the wire of api/runner"},
 
 	// Transports: a protocol each; never one another, never an adapter.

@@ -23,12 +23,11 @@ import (
 	"os"
 	"regexp"
 	"sync"
-	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/filelock"
 )
 
 // Config says where and how much. Instance and Dir are required.
@@ -138,7 +137,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Net, error) {
 	if err := openDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	if n.lock, err = lockDir(ctx, cfg.Dir); err != nil {
+	if n.lock, err = filelock.Acquire(ctx, cfg.Dir+"/"+lockName, filelock.Patience); err != nil {
 		return nil, err
 	}
 	if n.nl, err = newHandle(); err != nil {
@@ -213,27 +212,5 @@ func (n *Net) nudge() {
 	select {
 	case n.wake <- struct{}{}:
 	default:
-	}
-}
-
-// lockDir takes the lock of an instance. A predecessor that is just ending gets a moment to let go.
-func lockDir(ctx context.Context, dir string) (*os.File, error) {
-	f, err := os.OpenFile(dir+"/"+lockName, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, errs.Wrap(err, errs.Unavailable, "the network folder %s is not writable", dir)
-	}
-	for deadline := time.Now().Add(2 * time.Second); ; {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			_ = f.Close()
-			return nil, errs.Wrap(err, errs.Conflict, "the network of this installation (%s) is in use by another process", dir)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond):
-		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/filelock"
 )
 
 // Remove takes everything of an instance off the host: links, namespaces, rules, addresses and routes, its folder included.
@@ -20,7 +21,7 @@ func Remove(ctx context.Context, cfg Config) error {
 	if err := openDir(cfg.Dir); err != nil {
 		return err
 	}
-	lock, err := lockDir(ctx, cfg.Dir)
+	lock, err := filelock.Acquire(ctx, cfg.Dir+"/"+lockName, filelock.Patience)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ import (
 
 	"github.com/dugout-dev/dugout/internal/engine"
 	"github.com/dugout-dev/dugout/internal/errs"
+	"github.com/dugout-dev/dugout/internal/filelock"
 )
 
 // Config says where an engine keeps its things and what it runs.
@@ -129,7 +130,7 @@ func open(ctx context.Context, cfg Config, log *slog.Logger, crash func(string))
 			return nil, errs.Wrap(err, errs.Unavailable, "cannot make the state directory %s", dir)
 		}
 	}
-	if e.lockFile, err = lockDir(cfg.Dir); err != nil {
+	if e.lockFile, err = filelock.Acquire(ctx, filepath.Join(cfg.Dir, "lock"), filelock.Patience); err != nil {
 		return nil, err
 	}
 	if err = mountRunDir(cfg.RunDir); err != nil {
@@ -267,18 +268,6 @@ func (e *Engine) path(parts ...string) string {
 }
 func (e *Engine) run(parts ...string) string {
 	return filepath.Join(append([]string{e.cfg.RunDir}, parts...)...)
-}
-
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, errs.Wrap(err, errs.Unavailable, "cannot open the lock of %s", dir)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, errs.Wrap(err, errs.Conflict, "another process has %s open", dir)
-	}
-	return f, nil
 }
 
 func readBootID() (string, error) {
