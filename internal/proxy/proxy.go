@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dugout-dev/dugout/api"
@@ -91,6 +92,11 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		},
 		Response: func(res *http.Response) {
 			res.Header.Del(rest.RequestIDHeader) // the answer has it already
+			for h := range res.Header {          // a sandbox does not speak for the platform's origin
+				if h == "Set-Cookie" || strings.HasPrefix(h, "Access-Control-") {
+					res.Header.Del(h)
+				}
+			}
 			if loc := res.Header.Get("Location"); strings.HasPrefix(loc, "/") && !strings.HasPrefix(loc, "//") {
 				res.Header.Set("Location", Prefix+sandbox.ID+loc)
 			}
@@ -108,6 +114,9 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		},
 	})
 	if p.deps.Metrics != nil {
+		if sw.status == 0 { // the connection was taken over
+			sw.status = http.StatusSwitchingProtocols
+		}
 		p.deps.Metrics.Toolbox(operation(decoded), sw.status, time.Since(start))
 	}
 }
@@ -159,12 +168,25 @@ func (p *Proxy) active(r *http.Request, sandboxID string) (stop func()) {
 	}
 	ctx := context.WithoutCancel(r.Context())
 	p.deps.Routes.Touch(ctx, sandboxID)
+	var mu sync.Mutex // guards the timer: it must not be set again after the end
 	var timer *time.Timer
+	ended := false
+	mu.Lock()
+	defer mu.Unlock()
 	timer = time.AfterFunc(touchEvery, func() {
 		p.deps.Routes.Touch(ctx, sandboxID)
-		timer.Reset(touchEvery)
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended {
+			timer.Reset(touchEvery)
+		}
 	})
-	return func() { timer.Stop() }
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		timer.Stop()
+	}
 }
 
 // preflight answers CORS: any origin, no cookies, because a bearer is the only credential here.

@@ -120,7 +120,10 @@ func (h *Host) toolbox(edge *rest.Edge, w http.ResponseWriter, r *http.Request, 
 		edge.Fail(w, r, errs.New(errs.Invalid, "malformed path"))
 		return
 	}
-	once := func(res *http.Response) { res.Header.Del(rest.RequestIDHeader) } // the answer has it already
+	once := func(res *http.Response) {
+		res.Header.Del(rest.RequestIDHeader) // the answer has it already
+		res.Header.Del(wire.FailedHeader)    // ours alone
+	}
 	h.relay.Serve(w, r, &relay.Target{Peer: sid, Path: path, RawPath: raw, Response: once, Fail: func(w http.ResponseWriter, r *http.Request, err error) {
 		if _, ok := errs.As(err); !ok {
 			err = errs.Wrap(err, errs.Unavailable, "the daemon of sandbox %s does not answer", sid)
