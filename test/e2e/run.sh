@@ -59,7 +59,7 @@ stop_server() {
 		if [ "$status" -ne 0 ]; then
 			cp "$work/server.log" "$cache/server.log" 2>/dev/null && echo "the server's log is in $cache/server.log" >&2
 		fi
-		python3 "$here/recovery/host.py" clean "$work/data" "$work/run" || status=1
+		python3 -B "$here/recovery/host.py" clean "$work/data" "$work/run" || status=1
 		rm -rf --one-file-system "$work"
 	fi
 	exit "$status"
@@ -102,7 +102,7 @@ for suite in "${suites[@]}"; do
 		done
 		;;
 	go) (cd "$here/go" && GOFLAGS=-mod=mod go run .) || failed=1 ;;
-	recovery) python3 "$here/recovery/recovery.py" --kills "$kills" --cycles "$cycles" || failed=1 ;;
+	recovery) python3 -B "$here/recovery/recovery.py" --kills "$kills" --cycles "$cycles" || failed=1 ;;
 	esac
 done
 exit $failed

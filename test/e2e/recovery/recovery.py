@@ -180,20 +180,9 @@ def fresh(server, want=None):
     return settled(server, good, want)
 
 
-def leak(server, options):
-    """Sandboxes that come and go leave nothing on the host and nothing open in the server."""
-
-    def one(i):
-        box = server.create(f"leak-{i}-{secrets.token_hex(3)}")
-        server.wait(box["id"], "started")
-        assert server.sh(box, "echo ok") == "ok\n"
-        delete(server, box)
-
-    before = fresh(server)
-    for i in range(8):
-        one(i)  # what is made once only
-    fds = host.descriptors(server.process.pid)
-    begin, errors, lock, todo = time.monotonic(), [], threading.Lock(), iter(range(options.cycles))
+def churn(server, name, number):
+    """Makes, uses and deletes so many sandboxes, four at a time."""
+    errors, lock, todo = [], threading.Lock(), iter(range(number))
 
     def work():
         while not errors:
@@ -202,7 +191,10 @@ def leak(server, options):
             if i is None:
                 return
             try:
-                one(i)
+                box = server.create(f"{name}-{i}")
+                server.wait(box["id"], "started")
+                assert server.sh(box, "echo ok") == "ok\n"
+                delete(server, box)
             except BaseException:
                 errors.append(traceback.format_exc())
 
@@ -212,6 +204,16 @@ def leak(server, options):
     for t in threads:
         t.join()
     assert not errors, errors[0]
+
+
+def leak(server, options):
+    """Sandboxes that come and go leave nothing on the host and nothing open in the server."""
+
+    before = fresh(server)
+    churn(server, "warm", 40)  # what is made once, and what is kept for the next burst
+    fds = host.descriptors(server.process.pid)
+    begin = time.monotonic()
+    churn(server, "leak", options.cycles)
     took = time.monotonic() - begin
     settled(server, lambda n: n["processes"] == n["groups"] == 0)
     deadline = time.monotonic() + 15
