@@ -92,7 +92,9 @@ func (w *world) measureCrowd(ctx context.Context, n int) (err error) {
 	groupsBefore, start = w.groupCPU(), time.Now()
 	busy := w.idleRate(ctx, w.idle)
 	groupsBusy := float64(w.groupCPU()-groupsBefore) / float64(time.Since(start))
-	w.report.put(idleHost(n), "ms/s", (busy-idle)*1000/count)
+	if idle < busyHost {
+		w.report.put(idleHost(n), "ms/s", (busy-idle)*1000/count)
+	}
 	if w.accounts != "" && w.server.cgroup != "" {
 		w.report.put(idleGroups(n), "ms/s", (groupsBusy-groupsIdle)*1000/count)
 	}

@@ -31,7 +31,8 @@ func judge(r *report) []verdict {
 		{"upload 100 MB, HTTP, p50", rate(upLargeRaw), false, 0.5, "GB/s"},
 		{"download 100 MB, HTTP, p50", rate(downLargeRaw), false, 1, "GB/s"},
 		{"create + delete sustained, 4 workers", r.value(sustainedName(4)), false, 20, "/s"},
-		{"memory per idle sandbox, 200, all-in", r.value(memoryAllIn(200)), true, 3, "MiB"},
+		// What other processes give back while the crowd starts makes the all-in figure too small, never the set size.
+		{"memory per idle sandbox, 200, the larger figure", max(r.value(memoryAllIn(200)), r.value(memoryPSS(200))), true, 3, "MiB"},
 		{"idle platform, PSS", r.value(platformPSS), true, 80, "MiB"},
 	}
 	out := make([]verdict, 0, len(goals))
