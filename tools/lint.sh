@@ -26,4 +26,4 @@ if [ -z "$lint" ]; then
 fi
 
 [ $# -gt 0 ] || set -- ./...
-exec "$lint" run "$@"
+exec "$lint" run --allow-parallel-runners "$@"
