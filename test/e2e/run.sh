@@ -59,7 +59,8 @@ stop_server() {
 		if [ "$status" -ne 0 ]; then
 			cp "$work/server.log" "$cache/server.log" 2>/dev/null && echo "the server's log is in $cache/server.log" >&2
 		fi
-		python3 -B "$here/recovery/host.py" clean "$work/data" "$work/run" || status=1
+		env -u DUGOUT_BIN "$DUGOUT_BIN" down --data "$work/data" --run-dir "$work/run" >/dev/null || status=1
+		[ ! -e "$work/data/instance" ] || python3 -B "$here/recovery/host.py" bare "$work/data" "$work/run" || status=1
 		rm -rf --one-file-system "$work"
 	fi
 	exit "$status"

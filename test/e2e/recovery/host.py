@@ -1,16 +1,13 @@
 """What a server has on this host: counted by looking at the host, never by asking the server.
 
     host.py count DATA RUN     prints the counts as JSON
-    host.py clean DATA RUN     ends what a stopped server left running, so that DATA and RUN can be removed
+    host.py bare DATA RUN      fails unless nothing is left, as it must be after "dugout down"
 """
 
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
-import time
 
 
 def instance(data):
@@ -89,39 +86,17 @@ def count(data, run):
     }
 
 
-def clean(data, run):
-    if not os.path.isdir(data):
-        return
-    try:
-        name = instance(data)
-    except SystemExit:
-        name = None
-    if name:
-        for pid in processes(name):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        deadline = time.monotonic() + 10
-        while processes(name) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        subprocess.run(["nft", "delete", "table", "inet", "dugout_" + name], stderr=subprocess.DEVNULL)
-        for link in links(name):
-            subprocess.run(["ip", "link", "delete", link], stderr=subprocess.DEVNULL)
-        for group in sorted(groups(name), key=len, reverse=True):
-            try:
-                os.rmdir(group)
-            except OSError:
-                pass
-    for point in reversed(mounts(data, run)):
-        subprocess.run(["umount", "-l", re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), point)], stderr=subprocess.DEVNULL)
+def bare(data, run):
+    left = {k: n for k, n in count(data, run).items() if n and k != "run files"}
+    if left:
+        raise SystemExit(f"dugout down left on this host: {left}")
 
 
 if __name__ == "__main__":
     verb, data, run = sys.argv[1:]
     if verb == "count":
         print(json.dumps(count(data, run)))
-    elif verb == "clean":
-        clean(data, run)
+    elif verb == "bare":
+        bare(data, run)
     else:
         raise SystemExit(__doc__)

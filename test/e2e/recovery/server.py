@@ -66,9 +66,12 @@ class Server:
             return "".join(f.readlines()[-20:])
 
     def close(self, keep_log):
+        """Ends the server and takes everything off the host again."""
         if self.process and self.process.poll() is None:
             self.kill(signal.SIGTERM)
-        host.clean(self.data, self.run)
+        env = {k: v for k, v in os.environ.items() if not k.startswith("DUGOUT_")}
+        subprocess.run([os.environ["DUGOUT_BIN"], "down", "--data", self.data, "--run-dir", self.run], check=True, env=env, stdout=self.log, stderr=self.log)
+        host.bare(self.data, self.run)
         if keep_log:
             print("the server's log is in", self.work + "/server.log")
             subprocess.run(["rm", "-rf", "--one-file-system", self.data, self.run])
