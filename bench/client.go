@@ -105,7 +105,8 @@ func (c *client) remove(ctx context.Context, id string) error {
 	if err := c.json(ctx, http.MethodDelete, "/api/sandbox/"+id, nil, nil); err != nil {
 		return err
 	}
-	for {
+	// The wait grows, so that many workers that wait do not load the server with their questions.
+	for wait := 2 * time.Millisecond; ; wait = min(wait*2, 50*time.Millisecond) {
 		var s api.Sandbox
 		err := c.json(ctx, http.MethodGet, "/api/sandbox/"+id, nil, &s)
 		if e, ok := err.(*statusError); ok && e.status == http.StatusNotFound {
@@ -120,7 +121,7 @@ func (c *client) remove(ctx context.Context, id string) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(wait):
 		}
 	}
 }
