@@ -12,11 +12,12 @@ import (
 )
 
 // admit refuses a start that this host could not carry, with the reason. Limits of sandboxes may add up to more than the
-// host has, because idle ones use almost nothing; what counts is what is free now. Each success must be followed by admitted.
-func (h *Host) admit() error {
+// host has, because idle ones use almost nothing; what counts is what is free now. From a success on the
+// sandbox counts as running, until release.
+func (h *Host) admit(sid string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if limit := h.cfg.MaxSandboxes; limit > 0 && len(h.running)+h.pending >= limit {
+	if limit := h.cfg.MaxSandboxes; limit > 0 && len(h.running) >= limit {
 		return errs.New(errs.Exhausted, "no capacity: the runner already runs its limit of %d sandboxes", limit).WithCode("RUNNER_FULL")
 	}
 	if free, err := memAvailable(); err == nil && free < h.cfg.FreeMemory {
@@ -28,14 +29,8 @@ func (h *Host) admit() error {
 			return errs.New(errs.Exhausted, "no capacity: the runner has %d MiB of disk free and keeps %d MiB", free>>20, h.cfg.FreeDisk>>20).WithCode("RUNNER_FULL")
 		}
 	}
-	h.pending++
+	h.running[sid] = -1
 	return nil
-}
-
-func (h *Host) admitted() {
-	h.mu.Lock()
-	h.pending--
-	h.mu.Unlock()
 }
 
 // memAvailable is the kernel's estimate of what can be used without swapping, in bytes.

@@ -82,7 +82,6 @@ type Host struct {
 	mu      sync.Mutex           // guards the rest
 	running map[string]int       // id -> network slot (-1: none) of what this process believes to run
 	buried  map[string]time.Time // destroyed lately: a late PUT must not bring them back
-	pending int                  // starts under way, for admission
 }
 
 // buriedFor is how long a destroyed id is refused; the control plane gives up on a create long before.
@@ -227,10 +226,14 @@ func (h *Host) start(ctx context.Context, sid string, policy Policy) (st engine.
 		return st, err
 	}
 	h.release(ctx, sid) // of a run whose end nobody told us yet
-	if err := h.admit(); err != nil {
+	if err = h.admit(sid); err != nil {
 		return st, err
 	}
-	defer h.admitted()
+	defer func() {
+		if err != nil {
+			h.release(context.WithoutCancel(ctx), sid)
+		}
+	}()
 	select {
 	case h.starts <- struct{}{}:
 		defer func() { <-h.starts }()
@@ -246,10 +249,7 @@ func (h *Host) start(ctx context.Context, sid string, policy Policy) (st engine.
 	h.mu.Lock()
 	h.running[sid] = net.Slot
 	h.mu.Unlock()
-	if st, err = h.deps.Engine.Start(ctx, sid, net); err != nil {
-		h.release(context.WithoutCancel(ctx), sid)
-	}
-	return st, err
+	return h.deps.Engine.Start(ctx, sid, net)
 }
 
 // Start runs a stopped sandbox again, with its disk as it was.
