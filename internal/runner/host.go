@@ -205,10 +205,19 @@ func (h *Host) Put(ctx context.Context, sid string, spec wire.Spec) (out wire.Sa
 	if err != nil {
 		return out, err
 	}
+	// A failure undoes what this request made, never a sandbox that has run before: its disk is somebody's work.
+	old, err := h.deps.Engine.Inspect(ctx, sid)
+	if err != nil && !errs.Is(err, errs.NotFound) {
+		return out, err
+	}
+	ran := err == nil && (old.State == engine.Running || !old.StartedAt.IsZero())
 	if err := h.deps.Engine.Create(ctx, es); err != nil {
 		return out, err
 	}
 	st, err := h.start(ctx, sid, policy)
+	if err != nil && ran {
+		return out, err
+	}
 	if err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()

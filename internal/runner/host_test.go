@@ -271,6 +271,25 @@ func TestPutUndoneWhenTheCallerLeaves(t *testing.T) {
 	}
 }
 
+// A create that is repeated late, and fails, does not take the disk of a sandbox that was used meanwhile.
+func TestFailedRepeatedPutKeepsTheSandbox(t *testing.T) {
+	r := newRig(t).open()
+	sid := id.New()
+	if _, err := r.host.Put(t.Context(), sid, spec()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.host.Stop(t.Context(), sid, false); err != nil {
+		t.Fatal(err)
+	}
+	r.net.refuse = errs.New(errs.Exhausted, "no slot")
+	if _, err := r.host.Put(t.Context(), sid, spec()); !errs.Is(err, errs.Exhausted) {
+		t.Fatalf("put: %v", err)
+	}
+	if l := r.list(); len(l) != 1 || l[0].State != wire.Stopped {
+		t.Errorf("after a failed repetition: %+v", l)
+	}
+}
+
 func TestFailedStartKeepsTheSandbox(t *testing.T) {
 	r := newRig(t).open()
 	sid := id.New()
