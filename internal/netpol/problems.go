@@ -82,7 +82,8 @@ func mentionsLinks(conn *nftables.Conn, t *nftables.Table, chains []*nftables.Ch
 				case *expr.Meta:
 					key = e.Key
 				case *expr.Cmp:
-					if e.Op == expr.CmpOpEq && bytes.HasPrefix(e.Data, []byte(linksOfAll)) {
+					// "dg*" is compared without the NUL that ends a whole name; a bridge that is called dg-something is not ours.
+					if e.Op == expr.CmpOpEq && bytes.HasPrefix(e.Data, []byte(linksOfAll)) && !bytes.Contains(e.Data, []byte{0}) {
 						in = in || key == expr.MetaKeyIIFNAME
 						out = out || key == expr.MetaKeyOIFNAME
 					}
