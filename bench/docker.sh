@@ -10,7 +10,7 @@ set -eu
 
 verb=${1:?usage: docker.sh start|stop DIR}
 dir=${2:?usage: docker.sh start|stop DIR}
-bridge=dgbench0
+bridge=bench-docker0
 subnet=172.31.251.1/24
 socket=$dir/docker.sock
 
