@@ -43,7 +43,6 @@ func (r *Reconciler) watch(ctx context.Context) {
 // listen follows the news of one runner until ctx ends. News are hints: the runner is asked what is true.
 func (r *Reconciler) listen(ctx context.Context, runnerID string) {
 	var since int64
-	first := true
 	pause := firstWatchPause
 	for ctx.Err() == nil {
 		news, err := r.changes(ctx, runnerID, since)
@@ -60,10 +59,8 @@ func (r *Reconciler) listen(ctx context.Context, runnerID string) {
 		pause = firstWatchPause
 		since = news.Next
 		if news.Reset || len(news.IDs) > maxNews {
-			if !first { // at the start a pass has just swept, or will
-				r.log(ctx, "sweep after missed news failed", r.sweepRunner(ctx, runnerID))
-			}
-			first = false
+			// Also the first time: something may have happened between the sweep of the start and the first question.
+			r.log(ctx, "sweep after missed news failed", r.sweepRunner(ctx, runnerID))
 			continue
 		}
 		for _, sandboxID := range news.IDs {
