@@ -43,6 +43,7 @@ func (r *Reconciler) watch(ctx context.Context) {
 // listen follows the news of one runner until ctx ends. News are hints: the runner is asked what is true.
 func (r *Reconciler) listen(ctx context.Context, runnerID string) {
 	var since int64
+	first := true
 	pause := firstWatchPause
 	for ctx.Err() == nil {
 		news, err := r.changes(ctx, runnerID, since)
@@ -59,8 +60,12 @@ func (r *Reconciler) listen(ctx context.Context, runnerID string) {
 		pause = firstWatchPause
 		since = news.Next
 		if news.Reset || len(news.IDs) > maxNews {
-			// Also the first time: something may have happened between the sweep of the start and the first question.
-			r.log(ctx, "sweep after missed news failed", r.sweepRunner(ctx, runnerID))
+			if first {
+				first = false
+				r.log(ctx, "first look at a runner failed", r.lookAtAll(ctx, runnerID))
+			} else {
+				r.log(ctx, "sweep after missed news failed", r.sweepRunner(ctx, runnerID))
+			}
 			continue
 		}
 		for _, sandboxID := range news.IDs {
@@ -83,6 +88,27 @@ func (r *Reconciler) changes(ctx context.Context, runnerID string, since int64) 
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	return runner.Changes(ctx, since)
+}
+
+// lookAtAll looks at what a runner should have, once it is listened to: something may have happened between the sweep of the
+// start and the first question. It is no sweep, which would count what is absent a second time.
+func (r *Reconciler) lookAtAll(ctx context.Context, runnerID string) error {
+	const page = 500
+	for after := ""; ; {
+		rows, err := r.c.deps.Store.OnRunner(ctx, runnerID, after, page)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			after = row.ID
+			if err := r.look(ctx, runnerID, row.ID); err != nil {
+				return err
+			}
+		}
+		if len(rows) < page {
+			return nil
+		}
+	}
 }
 
 // look asks a runner for one sandbox, after the row was read.
