@@ -15,11 +15,6 @@ import (
 // host has, because idle ones use almost nothing; what counts is what is free now. From a success on the
 // sandbox counts as running, until release.
 func (h *Host) admit(sid string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if limit := h.cfg.MaxSandboxes; limit > 0 && len(h.running) >= limit {
-		return errs.New(errs.Exhausted, "no capacity: the runner already runs its limit of %d sandboxes", limit).WithCode("RUNNER_FULL")
-	}
 	if free, err := memAvailable(); err == nil && free < h.cfg.FreeMemory {
 		return errs.New(errs.Exhausted, "no capacity: the runner has %d MiB of memory free and keeps %d MiB", free>>20, h.cfg.FreeMemory>>20).WithCode("RUNNER_FULL")
 	}
@@ -28,6 +23,11 @@ func (h *Host) admit(sid string) error {
 		if free := int64(fs.Bavail) * fs.Bsize; free < h.cfg.FreeDisk {
 			return errs.New(errs.Exhausted, "no capacity: the runner has %d MiB of disk free and keeps %d MiB", free>>20, h.cfg.FreeDisk>>20).WithCode("RUNNER_FULL")
 		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if limit := h.cfg.MaxSandboxes; limit > 0 && len(h.running) >= limit {
+		return errs.New(errs.Exhausted, "no capacity: the runner already runs its limit of %d sandboxes", limit).WithCode("RUNNER_FULL")
 	}
 	h.running[sid] = -1
 	return nil
