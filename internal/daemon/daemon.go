@@ -20,12 +20,20 @@ import (
 	"time"
 
 	"github.com/dugout-dev/dugout/api"
+	"github.com/dugout-dev/dugout/internal/daemon/desktop"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/fs"
+	"github.com/dugout-dev/dugout/internal/daemon/git"
 	"github.com/dugout-dev/dugout/internal/daemon/info"
+	"github.com/dugout-dev/dugout/internal/daemon/interp"
+	"github.com/dugout-dev/dugout/internal/daemon/lsp"
+	"github.com/dugout-dev/dugout/internal/daemon/port"
 	"github.com/dugout-dev/dugout/internal/daemon/process"
+	"github.com/dugout-dev/dugout/internal/daemon/pty"
 	"github.com/dugout-dev/dugout/internal/daemon/reap"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
+	"github.com/dugout-dev/dugout/internal/daemon/session"
+	"github.com/dugout-dev/dugout/internal/daemon/watch"
 	"github.com/dugout-dev/dugout/internal/errs"
 	"github.com/dugout-dev/dugout/internal/rest"
 )
@@ -50,6 +58,14 @@ type Daemon struct {
 	info    *info.Handler
 	files   *fs.Handler
 	process *process.Handler
+	session *session.Handler
+	pty     *pty.Handler
+	interp  *interp.Handler
+	git     *git.Handler
+	lsp     *lsp.Handler
+	port    *port.Handler
+	desktop *desktop.Handler
+	watch   *watch.Handler
 	handler func() http.Handler
 	idle    idle
 }
@@ -66,6 +82,14 @@ func New(cfg Config) *Daemon {
 	d.info = &info.Handler{Version: cfg.Version, Workdir: cfg.Workdir, Env: cfg.Env, Limits: cfg.Limits}
 	d.files = &fs.Handler{Log: cfg.Log, Edge: d.edge, Workdir: cfg.Workdir}
 	d.process = &process.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir, TS: cfg.TS}
+	d.session = &session.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.pty = &pty.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.interp = &interp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.git = &git.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.lsp = &lsp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.port = &port.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.desktop = &desktop.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.watch = &watch.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.handler = sync.OnceValue(d.mount)
 	return d
 }
@@ -79,6 +103,14 @@ func Routes(d *Daemon) []rest.Route {
 	all = append(all, d.info.Routes()...)
 	all = append(all, d.files.Routes()...)
 	all = append(all, d.process.Routes()...)
+	all = append(all, d.session.Routes()...)
+	all = append(all, d.pty.Routes()...)
+	all = append(all, d.interp.Routes()...)
+	all = append(all, d.git.Routes()...)
+	all = append(all, d.lsp.Routes()...)
+	all = append(all, d.port.Routes()...)
+	all = append(all, d.desktop.Routes()...)
+	all = append(all, d.watch.Routes()...)
 	return all
 }
 
@@ -121,6 +153,14 @@ func (d *Daemon) Serve(ctx context.Context, l net.Listener) error {
 // Close kills what was started and waits for it.
 func (d *Daemon) Close() {
 	d.idle.close()
+	d.session.Close()
+	d.pty.Close()
+	d.interp.Close()
+	d.git.Close()
+	d.lsp.Close()
+	d.port.Close()
+	d.desktop.Close()
+	d.watch.Close()
 	d.runner.Close()
 	d.process.Close()
 	d.reaper.Close()

@@ -12,6 +12,7 @@ import (
 	"github.com/dugout-dev/dugout/internal/daemon/code"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
+	"github.com/dugout-dev/dugout/internal/daemon/shell"
 	"github.com/dugout-dev/dugout/internal/errs"
 )
 
@@ -68,7 +69,7 @@ func (h *Handler) codeRun(w http.ResponseWriter, r *http.Request, in *codeRunIn)
 func (h *Handler) program(ex *execution, b toolbox.CodeRun, p code.Program) {
 	path := ""
 	for _, name := range p.Names {
-		if path = lookPath(name, h.getenv(b.Envs)("PATH")); path != "" {
+		if path = shell.LookPath(name, h.getenv(b.Envs)("PATH")); path != "" {
 			break
 		}
 	}
@@ -109,7 +110,7 @@ func (h *Handler) program(ex *execution, b toolbox.CodeRun, p code.Program) {
 // typeScript transpiles in a process of its own, so that the transpiler, which is larger than the rest of the daemon, costs
 // nothing in a sandbox that never needs it; see cmd/dugoutd-ts.
 func (h *Handler) typeScript(ex *execution, b toolbox.CodeRun) {
-	if !executable(h.TS) {
+	if !shell.Executable(h.TS) {
 		ex.fail(127, "%s: not found; TypeScript needs it\n", h.TS)
 		return
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
+	"github.com/dugout-dev/dugout/internal/daemon/shell"
 	"github.com/dugout-dev/dugout/internal/errs"
 	"github.com/dugout-dev/dugout/internal/rest"
 )
@@ -88,8 +89,8 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request, in *executeIn)
 		return err
 	}
 	ex, err := h.begin(in.ID, b, b.Timeout, func(ex *execution) {
-		shell := pickShell(h.getenv(b.Envs))
-		argv, stdin, err := shellArgs(shell, b.Command)
+		sh := shell.Pick(h.getenv(b.Envs))
+		argv, stdin, err := shell.Args(sh, b.Command)
 		if err != nil {
 			ex.fail(-1, "%v\n", err)
 			return
@@ -97,7 +98,7 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request, in *executeIn)
 		if stdin != nil {
 			defer func() { _ = stdin.Close() }()
 		}
-		h.step(ex, run.Spec{Path: shell, Argv: argv, Env: h.Env.List(b.Envs), Dir: dir, Stdin: stdin, Out: ex.out})
+		h.step(ex, run.Spec{Path: sh, Argv: argv, Env: h.Env.List(b.Envs), Dir: dir, Stdin: stdin, Out: ex.out})
 	})
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 	"github.com/dugout-dev/dugout/internal/daemon"
 	"github.com/dugout-dev/dugout/internal/daemon/daemontest"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
-	"github.com/dugout-dev/dugout/internal/daemon/process"
+	"github.com/dugout-dev/dugout/internal/daemon/shell"
 )
 
 func execute(d *daemontest.Daemon, body any, header ...string) (toolbox.Executed, int) {
@@ -70,13 +70,13 @@ func TestExecute(t *testing.T) {
 				t.Errorf("status %d %s", status, diff)
 			}
 		})
-		for _, shell := range otherShells(t) {
-			t.Run(tt.name+"/"+filepath.Base(shell[0]), func(t *testing.T) {
-				argv, stdin, err := process.ShellArgs(shell[0], tt.command)
+		for _, sh := range otherShells(t) {
+			t.Run(tt.name+"/"+filepath.Base(sh[0]), func(t *testing.T) {
+				argv, stdin, err := shell.Args(sh[0], tt.command)
 				if err != nil {
 					t.Fatal(err)
 				}
-				cmd := exec.CommandContext(t.Context(), shell[0], append(shell[1:], argv[1:]...)...)
+				cmd := exec.CommandContext(t.Context(), sh[0], append(sh[1:], argv[1:]...)...)
 				if stdin != nil {
 					cmd.Stdin = stdin
 				}

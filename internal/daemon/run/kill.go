@@ -41,8 +41,8 @@ type proc struct {
 
 func (p proc) key() string { return strconv.Itoa(p.pid) + "." + p.start }
 
-// killTree kills all that came out of run and returns when none of it is left, or after killWait.
-func (r *Runner) killTree(run *Run) {
+// KillTree kills the child and all that came out of it and returns when none of it is left, or after 10 s.
+func (c *Child) KillTree() {
 	self := os.Getpid()
 	known := map[string]bool{}
 	deadline := time.Now().Add(killWait)
@@ -50,39 +50,55 @@ func (r *Runner) killTree(run *Run) {
 		// The number of the session is surely the run's own as long as its first process was not waited for.
 		owned := round == 0
 		select {
-		case <-run.proc.Done():
+		case <-c.Done():
 		default:
 			owned = true
-			_ = run.proc.SignalGroup(syscall.SIGKILL) // at once, and atomic for the group
+			_ = c.SignalGroup(syscall.SIGKILL) // at once, and atomic for the group
 		}
 		left := 0
-		for _, p := range family(processes(), run, known, owned) {
+		for _, p := range c.family(processes(), known, owned) {
 			if p.pid == self || p.zombie {
 				continue
 			}
 			left++
-			kill(p)
+			signal(p, syscall.SIGKILL)
 		}
 		if left == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			r.Log.Warn("processes of a run could not be killed in time", "count", left)
+			c.r.Log.Warn("processes of a run could not be killed in time", "count", left)
 			return
 		}
 		time.Sleep(min(time.Duration(round+1)*time.Millisecond, 20*time.Millisecond))
 	}
 }
 
-// family selects the processes of run: by its mark, by session and group while that number is surely its own, and
+// SignalTree sends sig once to the child and to all that came out of it. Processes that start meanwhile may be missed.
+func (c *Child) SignalTree(sig syscall.Signal) {
+	owned := true
+	select {
+	case <-c.Done():
+		owned = false
+	default:
+	}
+	self := os.Getpid()
+	for _, p := range c.family(processes(), map[string]bool{}, owned) {
+		if p.pid != self && !p.zombie {
+			signal(p, sig)
+		}
+	}
+}
+
+// family selects the processes of the child: by its mark, by session and group while that number is surely its own, and
 // whatever descends from one of these or from one seen in an earlier round.
-func family(table []proc, run *Run, known map[string]bool, owned bool) []proc {
+func (c *Child) family(table []proc, known map[string]bool, owned bool) []proc {
 	in := map[int]bool{}
 	for _, p := range table {
 		if p.pid == 1 {
 			continue
 		}
-		if known[p.key()] || owned && (p.sid == run.Pid || p.pgrp == run.Pid) || markOf(p.pid) == run.mark {
+		if known[p.key()] || owned && (p.sid == c.Pid || p.pgrp == c.Pid) || markOf(p.pid) == c.mark {
 			in[p.pid] = true
 		}
 	}
@@ -104,18 +120,18 @@ func family(table []proc, run *Run, known map[string]bool, owned bool) []proc {
 	return out
 }
 
-// kill sends SIGKILL to exactly the process that p describes.
-func kill(p proc) {
+// signal sends sig to exactly the process that p describes.
+func signal(p proc, sig syscall.Signal) {
 	fd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil {
 		if err == unix.ENOSYS {
-			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+			_ = syscall.Kill(p.pid, sig)
 		}
 		return
 	}
 	defer func() { _ = unix.Close(fd) }()
 	if now, ok := stat(p.pid); ok && now.start == p.start {
-		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		_ = unix.PidfdSendSignal(fd, sig, nil, 0)
 	}
 }
 

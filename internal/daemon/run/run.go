@@ -10,14 +10,10 @@
 package run
 
 import (
-	"errors"
 	"io"
-	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -73,8 +69,7 @@ func New(reaper *reap.Reaper, log *slog.Logger) *Runner {
 type Run struct {
 	Pid int // of its first process; the id of its session
 
-	proc     *reap.Process
-	mark     uint64
+	proc     *Child
 	done     chan struct{}
 	timedOut atomic.Bool
 	kill     chan struct{}
@@ -100,11 +95,6 @@ func (r *Run) Kill() { r.killOnce.Do(func() { close(r.kill) }) }
 
 // Start starts spec. An error is that of the operating system (*fs.PathError): nothing was run.
 func (r *Runner) Start(spec Spec) (*Run, error) {
-	if st, err := os.Stat(spec.Dir); err != nil {
-		return nil, &fs.PathError{Op: "chdir", Path: spec.Dir, Err: errno(err)}
-	} else if !st.IsDir() {
-		return nil, &fs.PathError{Op: "chdir", Path: spec.Dir, Err: syscall.ENOTDIR}
-	}
 	stdin := spec.Stdin
 	if stdin == nil {
 		null, err := r.null()
@@ -130,22 +120,16 @@ func (r *Runner) Start(spec Spec) (*Run, error) {
 		files = append(files, uintptr(sideW))
 	}
 
-	r.forking.Lock()
-	r.marks++
-	mark := markBase + r.marks
-	setMark(mark)
-	proc, err := r.reaper.Start(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
-	r.forking.Unlock()
+	proc, err := r.Spawn(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
 	if err != nil {
 		r.closePipe(out)
 		if side != nil {
 			r.closePipe(side)
 		}
-		return nil, &fs.PathError{Op: "exec", Path: spec.Path, Err: err}
+		return nil, err
 	}
-	r.yieldToOOM(proc.Pid)
 
-	run := &Run{Pid: proc.Pid, proc: proc, mark: mark, done: make(chan struct{}), kill: make(chan struct{})}
+	run := &Run{Pid: proc.Pid, proc: proc, done: make(chan struct{}), kill: make(chan struct{})}
 	collected := make(chan struct{})
 	var pending atomic.Int32
 	pending.Store(1)
@@ -180,13 +164,13 @@ func (r *Runner) watch(run *Run, timeout time.Duration, collected <-chan struct{
 	case <-run.proc.Done():
 	case <-expired:
 		run.timedOut.Store(true)
-		r.killTree(run)
+		run.proc.KillTree()
 		<-run.proc.Done()
 	case <-run.kill:
-		r.killTree(run)
+		run.proc.KillTree()
 		<-run.proc.Done()
 	case <-r.closing:
-		r.killTree(run)
+		run.proc.KillTree()
 		<-run.proc.Done()
 	}
 	select {
@@ -275,39 +259,4 @@ func MemFile(name string, data []byte) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// childOOMAdj is what children get: 500 over the daemon's own, so that the kernel takes them first.
-func childOOMAdj() string {
-	b, err := os.ReadFile("/proc/self/oom_score_adj")
-	if err != nil {
-		return ""
-	}
-	own, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		return ""
-	}
-	return strconv.Itoa(min(own+500, 1000))
-}
-
-// yieldToOOM makes a new child the kernel's choice when memory runs out, before the daemon. Its own children inherit that.
-// Setting it here and not before the fork means that the daemon is never the preferred one, not for a moment.
-func (r *Runner) yieldToOOM(pid int) {
-	adj := r.oomAdj()
-	if adj == "" {
-		return
-	}
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil { // it ended, or this kernel does not let us
-		return
-	}
-	_, _ = unix.Write(fd, []byte(adj))
-	_ = unix.Close(fd)
-}
-
-func errno(err error) error {
-	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
 }

@@ -1,6 +1,7 @@
 //go:build linux
 
-package process
+// Package shell knows which shell of the sandbox runs commands, how a command is handed to it, and where programs are.
+package shell
 
 import (
 	"bytes"
@@ -19,22 +20,22 @@ import (
 // shells is the order of preference on the 0.x wire: the first of these that /etc/shells lists.
 var shells = []string{"/usr/bin/zsh", "/bin/zsh", "/usr/bin/bash", "/bin/bash"}
 
-// pickShell returns the shell for commands: the first of shells that /etc/shells lists and that is there, else $SHELL, else
+// Pick returns the shell for commands: the first of shells that /etc/shells lists and that is there, else $SHELL, else
 // sh. An absolute path, unless nothing was found at all.
-func pickShell(getenv func(string) string) string {
+func Pick(getenv func(string) string) string {
 	var listed []string
 	for line := range strings.Lines(readSmall("/etc/shells")) {
 		listed = append(listed, strings.TrimSpace(line))
 	}
 	for _, s := range shells {
-		if slices.Contains(listed, s) && executable(s) {
+		if slices.Contains(listed, s) && Executable(s) {
 			return s
 		}
 	}
-	if s := getenv("SHELL"); filepath.IsAbs(s) && executable(s) {
+	if s := getenv("SHELL"); filepath.IsAbs(s) && Executable(s) {
 		return s
 	}
-	if s := lookPath("sh", getenv("PATH")); s != "" {
+	if s := LookPath("sh", getenv("PATH")); s != "" {
 		return s
 	}
 	return "/bin/sh"
@@ -47,9 +48,9 @@ const maxInline = 100 << 10
 // `sh -s`, because a shell that reads its script from standard input lets the first child that reads eat the rest of it.
 const loader = `eval 'exec </dev/null;' "$(cat)"`
 
-// shellArgs returns the arguments that make shell run command, and its standard input, nil: empty. `$0` is the shell,
+// Args returns the arguments that make shell run command, and its standard input, nil: empty. `$0` is the shell,
 // exit codes, heredocs and line numbers are those of the command in all of bash, dash, zsh and busybox.
-func shellArgs(shell, command string) ([]string, *os.File, error) {
+func Args(shell, command string) ([]string, *os.File, error) {
 	if len(command) <= maxInline {
 		if command[0] == '-' || command[0] == '+' { // would be read as an option
 			command = " " + command
@@ -63,17 +64,18 @@ func shellArgs(shell, command string) ([]string, *os.File, error) {
 	return []string{shell, "-c", loader}, f, nil
 }
 
-// lookPath finds a program in a search path; "" when it is not there.
-func lookPath(name, path string) string {
+// LookPath finds a program in a search path; "" when it is not there.
+func LookPath(name, path string) string {
 	for dir := range strings.SplitSeq(path, ":") {
-		if p := filepath.Join(dir, name); filepath.IsAbs(dir) && executable(p) {
+		if p := filepath.Join(dir, name); filepath.IsAbs(dir) && Executable(p) {
 			return p
 		}
 	}
 	return ""
 }
 
-func executable(path string) bool {
+// Executable reports whether path is a plain file that the daemon's user may execute.
+func Executable(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && st.Mode().IsRegular() && unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS) == nil
 }
