@@ -76,7 +76,7 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 		deps.Events = silence{}
 	}
 	c := &Controller{cfg: cfg.withDefaults(), deps: deps, log: deps.Log, roll: rand.IntN}
-	c.began = c.cfg.Now()
+	c.began = c.cfg.Now().Truncate(time.Millisecond) // rows carry whole milliseconds
 	c.flights.m = map[flightKey]*flight{}
 	c.touches.m = map[string]time.Time{}
 	c.driver = newDriver(c)

@@ -131,7 +131,7 @@ func (c *Controller) settle(ctx context.Context, s Sandbox) (Sandbox, error) {
 // foreign reports a sandbox that is most likely being created by another process right now. It is left to that one, which
 // undoes a create that fails; a process that takes over after it only leaves it in error.
 func (c *Controller) foreign(s *Sandbox) bool {
-	return s.State == Creating && s.StateSince.After(c.began) && c.cfg.Now().Sub(s.StateSince) < c.cfg.CreateTimeout+undoTimeout
+	return s.State == Creating && !s.StateSince.Before(c.began) && c.cfg.Now().Sub(s.StateSince) < c.cfg.CreateTimeout+undoTimeout
 }
 
 // place does the checks in the order of the wire, finds a runner, and makes the sandbox there.

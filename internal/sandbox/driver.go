@@ -71,6 +71,7 @@ func (d *driver) drive(id string, m manner, interrupt bool) *job {
 	defer d.mu.Unlock()
 	if j := d.jobs[id]; j != nil {
 		j.again = true
+		j.undo = j.undo || m.undo
 		j.force = j.force || m.force
 		j.once = j.once && m.once
 		if interrupt {
@@ -151,7 +152,7 @@ func (d *driver) converge(id string, j *job) error {
 		st := advance(row, v, c.cfg.Now())
 		switch st.verb {
 		case rest:
-			if row.State == Destroyed && failure != nil && j.undo {
+			if row.State == Destroyed && failure != nil && d.undo(j) {
 				if _, err := c.deps.Store.Remove(ctx, row); err != nil {
 					c.log.WarnContext(ctx, "failed create not removed", "sandbox", id, "error", err)
 				}
@@ -190,7 +191,7 @@ func (d *driver) converge(id string, j *job) error {
 			continue
 		}
 		if time.Now().After(giveUp) || d.once(j) {
-			if row.State == Creating && j.undo { // its caller waits for an answer: undo
+			if row.State == Creating && d.undo(j) { // its caller waits for an answer: undo
 				failure = err
 				d.mu.Lock()
 				j.once = true // the undo too: what cannot be removed now, the reconciler removes
@@ -241,6 +242,12 @@ func (d *driver) once(j *job) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return j.once
+}
+
+func (d *driver) undo(j *job) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return j.manner.undo
 }
 
 // ask does one verb on the runner.
@@ -323,7 +330,7 @@ func (d *driver) drop(row Sandbox, what verb, j *job, cause error) error {
 	next := row
 	switch what {
 	case put:
-		if j.undo {
+		if d.undo(j) {
 			j.failed = cause
 			next = doomed(row, c.cfg.Now())
 			next.ErrorReason = shown(cause)

@@ -23,17 +23,56 @@ var _ sandbox.Store = (*Sandboxes)(nil)
 
 // Insert implements [sandbox.Rows].
 func (t *Sandboxes) Insert(ctx context.Context, s sandbox.Sandbox, key sandbox.Key, quota sandbox.Quota) error {
-	row := toRow(&s)
+	const tries = 5 // each fails because a row with that name or key came, and was gone when it was looked for
+	var err error
+	for range tries {
+		if err = t.insert(ctx, &s, key, quota); !duplicate(err) {
+			return err
+		}
+		// Which of the unique names it was, is read instead of guessed from the error: the key first, because another request
+		// with the key has the same name.
+		if taken := t.taken(ctx, &s, key); taken != nil {
+			return taken
+		}
+	}
+	return errs.Wrap(err, errs.Busy, "a sandbox with name %s comes and goes right now", s.Name)
+}
+
+// taken returns what keeps s from being inserted as an error; nil: nothing any more.
+func (t *Sandboxes) taken(ctx context.Context, s *sandbox.Sandbox, key sandbox.Key) error {
+	if key.Value != "" {
+		if _, _, err := t.ByKey(ctx, s.OrganizationID, key.Value); err == nil {
+			return sandbox.ErrKeyTaken
+		} else if !errs.Is(err, errs.NotFound) {
+			return err
+		}
+	}
+	other, err := t.Find(ctx, s.OrganizationID, s.Name)
+	if errs.Is(err, errs.NotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if key.Value != "" { // it may have come after the look at the key, and with it
+		if keyed, _, err := t.ByKey(ctx, s.OrganizationID, key.Value); err == nil && keyed.ID == other.ID {
+			return sandbox.ErrKeyTaken
+		}
+	}
+	return errs.New(errs.Conflict, "a sandbox with name %s already exists", s.Name).WithCode("SANDBOX_NAME_TAKEN")
+}
+
+func (t *Sandboxes) insert(ctx context.Context, s *sandbox.Sandbox, key sandbox.Key, quota sandbox.Quota) error {
+	row := toRow(s)
 	row.IdempotencyKey = sql.NullString{String: key.Value, Valid: key.Value != ""}
 	row.RequestHash = key.Hash
-	err := t.db.tx(ctx, func(q *db.Queries) error {
-		if err := within(ctx, q, &s, quota, false); err != nil {
+	return t.db.tx(ctx, func(q *db.Queries) error {
+		if err := within(ctx, q, s, quota, false); err != nil {
 			return err
 		}
 		if err := q.AddSandbox(ctx, db.AddSandboxParams(row)); err != nil {
 			return err
 		}
-		if err := addLabels(ctx, q, &s); err != nil {
+		if err := addLabels(ctx, q, s); err != nil {
 			return err
 		}
 		// Last, because every create on that runner waits for this row.
@@ -43,16 +82,6 @@ func (t *Sandboxes) Insert(ctx context.Context, s sandbox.Sandbox, key sandbox.K
 		}
 		return err
 	})
-	if !duplicate(err) {
-		return err
-	}
-	// Which of the unique names it was, is read instead of guessed from the error.
-	if key.Value != "" {
-		if _, _, err := t.ByKey(ctx, s.OrganizationID, key.Value); err == nil {
-			return sandbox.ErrKeyTaken
-		}
-	}
-	return errs.Wrap(err, errs.Conflict, "a sandbox with name %s already exists", s.Name).WithCode("SANDBOX_NAME_TAKEN")
 }
 
 // within holds the quota against what the organization uses, s counted. self: s has a row already, which is not counted.
