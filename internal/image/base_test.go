@@ -88,6 +88,7 @@ func TestBuildBase(t *testing.T) {
 		"rg":                 {"1000:1000", "rg -c root /etc/passwd", "1\n"},
 		"sudo":               {"1000:1000", "sudo -n id -u", "0\n"},
 		"pylsp":              {"1000:1000", "pylsp --version", "pylsp v1.15.0\n"},
+		"typescript":         {"1000:1000", "typescript-language-server --version; tsc --version", "6.0.2\nVersion 6.0.3\n"},
 		"locales":            {"1000:1000", "locale -a | sort | tr '\\n' ' '; python3 -c 'import sys; print(sys.stdout.encoding)'", "C C.utf8 POSIX en_US.utf8 utf-8\n"},
 		"authorities":        {"1000:1000", "test $(grep -c BEGIN /etc/ssl/certs/ca-certificates.crt) -gt 50 && echo many", "many\n"},
 		"set-user-ID":        {"0:0", "find / -xdev -type f -perm /6000 | sort | tr '\\n' ' '", "/usr/bin/passwd /usr/bin/su /usr/bin/sudo "},
