@@ -30,8 +30,12 @@ type Reaper struct {
 	// in nobody's care.
 	starting sync.RWMutex
 
-	mu   sync.Mutex // guards kids
-	kids map[int]*Process
+	mu       sync.Mutex // guards kids and expected
+	kids     map[int]*Process
+	expected int // see Expect; grows under starting too
+
+	// consuming is held while statuses are taken, and by Freeze until Thaw.
+	consuming sync.Mutex
 
 	sig  chan os.Signal
 	stop chan struct{}
@@ -43,6 +47,8 @@ type Process struct {
 	Pid     int
 	Started time.Time
 
+	adopted bool // not certainly a child
+
 	mu     sync.Mutex // guards dead: a signal is sent and the pid consumed under it
 	dead   bool
 	status syscall.WaitStatus
@@ -52,13 +58,39 @@ type Process struct {
 // New returns a running reaper. With orphans it consumes every dead child of this process: right for the first process of
 // a pid namespace, wrong for a program that starts processes by other means.
 func New(orphans bool) *Reaper {
+	r := NewFrozen(orphans)
+	r.Thaw()
+	return r
+}
+
+// NewFrozen returns a reaper as [New] does, which takes no status until [Reaper.Thaw]: for a program that takes children over
+// from the one before it, and first has to say with [Reaper.Adopt] which they are.
+func NewFrozen(orphans bool) *Reaper {
 	r := &Reaper{orphans: orphans, kids: map[int]*Process{}, sig: make(chan os.Signal, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	r.consuming.Lock()
 	signal.Notify(r.sig, syscall.SIGCHLD)
 	go r.loop()
 	return r
 }
 
-// Close stops reaping. Children go on running; their Done never closes.
+// Freeze stops taking statuses: when it returns, what has ended stays a zombie until [Reaper.Thaw], or until another program
+// that replaces this one by exec adopts it. Signals can still be sent and processes be started.
+func (r *Reaper) Freeze() { r.consuming.Lock() }
+
+// Thaw goes on after [Reaper.Freeze] and takes what has ended meanwhile.
+func (r *Reaper) Thaw() {
+	r.consuming.Unlock()
+	r.poke()
+}
+
+func (r *Reaper) poke() {
+	select {
+	case r.sig <- syscall.SIGCHLD:
+	default:
+	}
+}
+
+// Close stops reaping. Children go on running; their Done never closes. The reaper must not be frozen.
 func (r *Reaper) Close() {
 	signal.Stop(r.sig)
 	close(r.stop)
@@ -93,12 +125,28 @@ func (r *Reaper) Start(path string, argv []string, attr *syscall.ProcAttr) (*Pro
 	// The child may have died before it was listed. Its signal is then still to be handled (orphans: the sweep waits for
 	// starting) or was handled without finding it.
 	if !r.orphans {
-		select {
-		case r.sig <- syscall.SIGCHLD:
-		default:
-		}
+		r.poke()
 	}
 	return p, nil
+}
+
+// Adopt takes into care a child of this process that was not started with [Reaper.Start]: one that the program before this
+// one left, or a descendant that is a child by now, because its parent has ended or because it was cloned with CLONE_PARENT. It
+// may have ended already, but its status must not have been taken: the reaper must be frozen, or expect it ([Reaper.Expect]),
+// from before it could end. started is the time to report.
+//
+// A pid that is no child of this process counts as killed by SIGKILL: whoever waits must not wait forever, and nobody knows how
+// it ended. Adopting a pid that is in care already returns that process.
+func (r *Reaper) Adopt(pid int, started time.Time) *Process {
+	r.mu.Lock()
+	p := r.kids[pid]
+	if p == nil {
+		p = &Process{Pid: pid, Started: started, done: make(chan struct{}), adopted: true}
+		r.kids[pid] = p
+	}
+	r.mu.Unlock()
+	r.poke()
+	return p
 }
 
 // Live returns the pids of the children started here that have not ended.
@@ -119,34 +167,86 @@ func (r *Reaper) find(pid int) *Process {
 }
 
 func (r *Reaper) sweep() {
+	r.consuming.Lock()
+	defer r.consuming.Unlock()
 	if !r.orphans {
-		for _, pid := range r.Live() {
-			if p := r.find(pid); p != nil {
-				r.consume(p)
-			}
-		}
+		r.sweepKnown()
 		return
 	}
+	r.disown()
 	for {
 		pid := peek()
 		if pid <= 0 {
 			return
 		}
-		p := r.find(pid)
-		if p == nil { // an orphan, or a start that is not through: wait for those
-			r.starting.Lock()
-			p = r.find(pid)
-			r.starting.Unlock()
-		}
-		if p != nil {
+		if p := r.find(pid); p != nil {
 			r.consume(p)
 			continue
 		}
-		for {
-			if _, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); err != syscall.EINTR {
-				break
-			}
+		if !r.discard(pid) {
+			r.sweepKnown()
+			return
 		}
+	}
+}
+
+// sweepKnown looks at the children in care, one by one.
+func (r *Reaper) sweepKnown() {
+	for _, pid := range r.Live() {
+		if p := r.find(pid); p != nil {
+			r.consume(p)
+		}
+	}
+}
+
+// discard takes the status of a dead child that is in nobody's care. It may be a start that is not through: those are waited
+// for. It reports false when the child may still be adopted.
+func (r *Reaper) discard(pid int) bool {
+	r.starting.Lock()
+	defer r.starting.Unlock()
+	r.mu.Lock()
+	known, expected := r.kids[pid] != nil, r.expected > 0
+	r.mu.Unlock()
+	if known || expected {
+		return known
+	}
+	for {
+		if _, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); err != syscall.EINTR {
+			return true
+		}
+	}
+}
+
+// Expect keeps the statuses of all children that are in nobody's care until the returned function is called: for whoever
+// lets another process fork, and learns the pid to adopt only when the child may have ended already. The function may be called
+// once; the time until then should be short, because orphans stay zombies for so long.
+func (r *Reaper) Expect() (done func()) {
+	r.starting.RLock()
+	r.mu.Lock()
+	r.expected++
+	r.mu.Unlock()
+	r.starting.RUnlock()
+	return func() {
+		r.mu.Lock()
+		r.expected--
+		r.mu.Unlock()
+		r.poke()
+	}
+}
+
+// disown ends the adopted that turn out to be no children: no status of theirs will ever come.
+func (r *Reaper) disown() {
+	r.mu.Lock()
+	var adopted []*Process
+	for _, p := range r.kids {
+		if p.adopted {
+			adopted = append(adopted, p)
+		}
+	}
+	r.mu.Unlock()
+	for _, p := range adopted {
+		p.adopted = false // looked at once: only sweep uses it from here on
+		r.consume(p)
 	}
 }
 

@@ -20,8 +20,11 @@ import (
 
 // A copy of the test binary becomes the parent of orphans: a subreaper, so that no namespace is needed.
 func TestMain(m *testing.M) {
-	if os.Getenv("REAP_TEST") == "subreaper" {
+	switch os.Getenv("REAP_TEST") {
+	case "subreaper":
 		os.Exit(subreaper())
+	case "expect":
+		os.Exit(expect())
 	}
 	os.Exit(m.Run())
 }
@@ -152,6 +155,67 @@ func subreaper() int {
 	}
 }
 
+// An orphan that is expected is not thrown away, whenever it ends, and everything else goes on meanwhile.
+func TestExpect(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "REAP_TEST=expect")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func expect() int {
+	fail := func(what ...string) int { println(strings.Join(what, " ")); return 1 }
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fail(err.Error())
+	}
+	r := reap.New(true)
+	defer r.Close()
+	for i := range 50 {
+		done := r.Expect()
+		dir, err := os.MkdirTemp("", "reap-")
+		if err != nil {
+			return fail(err.Error())
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		p, err := start(r, "(sh -c 'echo $$ > "+dir+"/pid; exit 4' &); exit 2")
+		if err != nil {
+			return fail(err.Error())
+		}
+		<-p.Done()
+		if got := p.Status().ExitStatus(); got != 2 {
+			return fail("known child:", strconv.Itoa(got))
+		}
+		pid := 0
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Microsecond) {
+			b, _ := os.ReadFile(dir + "/pid")
+			if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && (i%2 == 0 || strings.HasPrefix(state(n), "Z")) {
+				pid = n
+				break
+			}
+			if time.Now().After(deadline) {
+				return fail("no orphan")
+			}
+		}
+		orphan := r.Adopt(pid, time.Now())
+		done()
+		select {
+		case <-orphan.Done():
+		case <-time.After(10 * time.Second):
+			return fail("the orphan's status was lost")
+		}
+		if got := orphan.Status().ExitStatus(); got != 4 {
+			return fail("orphan:", strconv.Itoa(got))
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(children()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fail("left:", strings.Join(children(), " "))
+		}
+	}
+	return 0
+}
+
 // children lists the children of this process, zombies too.
 func children() (out []string) {
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -167,4 +231,59 @@ func children() (out []string) {
 		}
 	}
 	return out
+}
+
+// A status that comes while the reaper is frozen is kept, and given to whoever adopts the process.
+func TestAdopt(t *testing.T) {
+	r := reap.New(false)
+	defer r.Close()
+	r.Freeze()
+	fork := func(script string) int {
+		t.Helper()
+		pid, err := syscall.ForkExec("/bin/sh", []string{"sh", "-c", script}, &syscall.ProcAttr{Env: os.Environ(), Sys: &syscall.SysProcAttr{Setsid: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	dead, alive := fork("exit 5"), fork("sleep 100")
+	until(t, "a zombie", func() bool { return strings.HasPrefix(state(dead), "Z") })
+	started := time.Now().Add(-time.Hour)
+	first, second := r.Adopt(dead, started), r.Adopt(alive, started)
+	if r.Adopt(dead, time.Now()) != first {
+		t.Error("adopted twice")
+	}
+	other := r.Adopt(os.Getppid(), started) // no child
+	select {
+	case <-first.Done():
+		t.Error("a frozen reaper took a status")
+	case <-time.After(20 * time.Millisecond):
+	}
+	r.Thaw()
+	if ws := wait(t, first); ws.ExitStatus() != 5 || !first.Started.Equal(started) {
+		t.Errorf("status %v, started %v", ws, first.Started)
+	}
+	if ws := wait(t, other); ws.Signal() != syscall.SIGKILL {
+		t.Errorf("a stranger's status is %v", ws)
+	}
+	if err := second.SignalGroup(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	if ws := wait(t, second); ws.Signal() != syscall.SIGTERM {
+		t.Errorf("status %v", ws)
+	}
+}
+
+func state(pid int) string {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return strings.TrimSpace(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+}
+
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited too long for %s", what)
+		}
+	}
 }

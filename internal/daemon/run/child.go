@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,8 +33,7 @@ func (r *Runner) Spawn(path string, argv []string, attr *syscall.ProcAttr) (*Chi
 		return nil, &fs.PathError{Op: "chdir", Path: attr.Dir, Err: syscall.ENOTDIR}
 	}
 	r.forking.Lock()
-	r.marks++
-	mark := markBase + r.marks
+	mark := r.nextMark()
 	setMark(mark)
 	proc, err := r.reaper.Start(path, argv, attr)
 	r.forking.Unlock()
@@ -42,6 +42,34 @@ func (r *Runner) Spawn(path string, argv []string, attr *syscall.ProcAttr) (*Chi
 	}
 	r.yieldToOOM(proc.Pid)
 	return &Child{Process: proc, mark: mark, r: r}, nil
+}
+
+// Mark is the number by which all that comes out of the child is known; see kill.go.
+func (c *Child) Mark() uint64 { return c.mark }
+
+// Reserve returns a mark for a process that this one does not fork itself, as a zygote does: whoever forks sets it as the soft
+// limit RLIMIT_RTTIME of the new process before that starts anything. [Runner.Adopt] then takes the process into care; from
+// before the fork until then the caller holds [Runner.Expect].
+func (r *Runner) Reserve() uint64 {
+	r.forking.Lock()
+	defer r.forking.Unlock()
+	return r.nextMark()
+}
+
+// nextMark: the caller holds forking.
+func (r *Runner) nextMark() uint64 {
+	r.marks++
+	return markBase + r.marks
+}
+
+// Expect is [reap.Reaper.Expect].
+func (r *Runner) Expect() (done func()) { return r.reaper.Expect() }
+
+// Adopt returns the child with this pid, which is one of this process's children but was not started by [Runner.Spawn]: the
+// program before this one did (mark is its [Child.Mark]), or a zygote, whose orphan it is (mark is reserved). What
+// [reap.Reaper.Adopt] says of the moment and of wrong pids holds here too.
+func (r *Runner) Adopt(pid int, mark uint64, started time.Time) *Child {
+	return &Child{Process: r.reaper.Adopt(pid, started), mark: mark, r: r}
 }
 
 // childOOMAdj is what children get: 500 over the daemon's own, so that the kernel takes them first.
