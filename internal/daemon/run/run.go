@@ -3,7 +3,7 @@
 // Package run runs one program to its end and collects what it writes.
 //
 // A run is a session of its own (setsid) with standard input at /dev/null, unless the caller gives another, and standard
-// output and error on one pipe. It is over when its first process has ended and its output is closed, or [Grace] after the
+// output and error on one pipe, or on one each where the caller asks for it. It is over when its first process has ended and its output is closed, or [Grace] after the
 // first process ended where a background child keeps the output open: that child lives on, and its later output is dropped.
 // When its timeout passes, the run is killed with everything that came out of it; see kill.go. A run does not depend on
 // whoever asked for it: a caller that goes away leaves it running.
@@ -34,8 +34,10 @@ type Spec struct {
 	Env     []string      // all of it
 	Dir     string        // must be given
 	Stdin   *os.File      // nil: /dev/null. The caller closes it after Start
-	Out     io.Writer     // gets standard output and error
+	Out     io.Writer     // gets standard output, and standard error where Err is nil
+	Err     io.Writer     // gets standard error; nil: Out gets it, in order
 	Side    io.Writer     // gets what is written to descriptor 3; nil: there is none
+	Files   []*os.File    // more descriptors, from 3 or after Side's on. The caller closes them after Start
 	Timeout time.Duration // 0: none
 }
 
@@ -103,28 +105,45 @@ func (r *Runner) Start(spec Spec) (*Run, error) {
 		}
 		stdin = null
 	}
-	out, outW, err := r.pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = unix.Close(outW) }()
-	files := []uintptr{stdin.Fd(), uintptr(outW), uintptr(outW)}
-	var side *os.File
-	if spec.Side != nil {
-		var sideW int
-		if side, sideW, err = r.pipe(); err != nil {
-			r.closePipe(out)
-			return nil, err
+	var pipes []*os.File // one for each writer
+	var writers []io.Writer
+	files := []uintptr{stdin.Fd()}
+	add := func(w io.Writer) error {
+		f, end, err := r.pipe()
+		if err != nil {
+			return err
 		}
-		defer func() { _ = unix.Close(sideW) }()
-		files = append(files, uintptr(sideW))
+		pipes, writers, files = append(pipes, f), append(writers, w), append(files, uintptr(end))
+		return nil
 	}
-
-	proc, err := r.Spawn(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	err := add(spec.Out)
+	if err == nil && spec.Err != nil {
+		err = add(spec.Err)
+	} else if err == nil {
+		files = append(files, files[1])
+	}
+	if err == nil && spec.Side != nil {
+		err = add(spec.Side)
+	}
+	defer func() {
+		ends := files[1:]
+		for i, fd := range ends {
+			if i == 0 || fd != ends[i-1] {
+				_ = unix.Close(int(fd))
+			}
+		}
+	}()
+	all := files[:len(files):len(files)]
+	for _, f := range spec.Files {
+		all = append(all, f.Fd())
+	}
+	var proc *Child
+	if err == nil {
+		proc, err = r.Spawn(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: all, Sys: &syscall.SysProcAttr{Setsid: true}})
+	}
 	if err != nil {
-		r.closePipe(out)
-		if side != nil {
-			r.closePipe(side)
+		for _, f := range pipes {
+			r.closePipe(f)
 		}
 		return nil, err
 	}
@@ -132,18 +151,14 @@ func (r *Runner) Start(spec Spec) (*Run, error) {
 	run := &Run{Pid: proc.Pid, proc: proc, done: make(chan struct{}), kill: make(chan struct{})}
 	collected := make(chan struct{})
 	var pending atomic.Int32
-	pending.Store(1)
-	if side != nil {
-		pending.Store(2)
-	}
+	pending.Store(int32(len(pipes)))
 	closed := func() {
 		if pending.Add(-1) == 0 {
 			close(collected)
 		}
 	}
-	r.collect(out, spec.Out, closed)
-	if side != nil {
-		r.collect(side, spec.Side, closed)
+	for i, f := range pipes {
+		r.collect(f, writers[i], closed)
 	}
 	r.watches.Add(1)
 	go r.watch(run, spec.Timeout, collected)

@@ -81,6 +81,36 @@ func TestSideChannelAndStdin(t *testing.T) {
 	}
 }
 
+func TestErrorOutputApart(t *testing.T) {
+	r := runner(t)
+	defer r.Close()
+	for _, withSide := range []bool{false, true} {
+		out, errOut, side := run.NewOutput(r.Budget, 1000), run.NewOutput(r.Budget, 1000), run.NewOutput(r.Budget, 1000)
+		extra, err := run.MemFile("extra", []byte("secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := shell("echo out; echo err >&2; cat <&3", out)
+		if withSide {
+			spec = shell("echo out; echo err >&2; echo side >&3; cat <&4", out)
+			spec.Side = side
+		}
+		spec.Err, spec.Files = errOut, []*os.File{extra}
+		p, err := r.Start(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = extra.Close()
+		wait(t, p)
+		for _, o := range []*run.Output{out, errOut, side} {
+			o.Seal()
+		}
+		if out.String() != "out\nsecret" || errOut.String() != "err\n" || withSide != (side.String() == "side\n") {
+			t.Errorf("side %v: %q %q %q", withSide, out.String(), errOut.String(), side.String())
+		}
+	}
+}
+
 func TestKillAndClose(t *testing.T) {
 	r := runner(t)
 	start := time.Now()
