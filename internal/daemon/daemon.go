@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -87,9 +88,9 @@ func New(cfg Config) *Daemon {
 	d.interp = &interp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.git = &git.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.lsp = &lsp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
-	d.port = &port.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.port = &port.Handler{Log: cfg.Log, Edge: d.edge}
 	d.desktop = &desktop.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
-	d.watch = &watch.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.watch = &watch.Handler{Log: cfg.Log, Workdir: cfg.Workdir}
 	d.handler = sync.OnceValue(d.mount)
 	return d
 }
@@ -123,7 +124,14 @@ func (d *Daemon) mount() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		d.edge.Fail(w, r, errs.New(errs.NotFound, "no operation %s %s", r.Method, clip(r.URL.Path)))
 	})
-	return d.idle.watch(rest.WithRequestID(d.edge.Recover(mux)))
+	top := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, port.Prefix) { // mux would clean a path that is not ours
+			d.port.Pass(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+	return d.idle.watch(rest.WithRequestID(d.edge.Recover(top)))
 }
 
 // Serve answers on l until ctx ends. It returns when the listener is closed and the requests under way have been given a

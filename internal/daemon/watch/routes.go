@@ -6,17 +6,12 @@ package watch
 import (
 	"log/slog"
 
-	"github.com/dugout-dev/dugout/internal/daemon/environ"
-	"github.com/dugout-dev/dugout/internal/daemon/run"
 	"github.com/dugout-dev/dugout/internal/rest"
 )
 
 // Handler serves the routes of this package.
 type Handler struct {
 	Log     *slog.Logger
-	Runner  *run.Runner
-	Env     *environ.Env
-	Edge    *rest.Edge
 	Workdir string // what relative paths start from
 }
 
