@@ -152,6 +152,11 @@ func (r routes) Organization(ctx context.Context, credential string) (string, er
 	return actor.OrganizationID, nil
 }
 
+// SigningKey implements route.Source.
+func (r routes) SigningKey(ctx context.Context, id string) (string, error) {
+	return r.sandboxes.ResolveSigningKey(ctx, id)
+}
+
 // Touch implements route.Source. A lost mark is made up for by the next one.
 func (r routes) Touch(_ context.Context, id string) { _ = r.sandboxes.Active(id) }
 

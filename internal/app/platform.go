@@ -214,7 +214,7 @@ func (p *Platform) startServer(ctx context.Context, version, key string, cfg con
 	data := proxy.New(proxy.Deps{Routes: table, Dial: runnerclient.Dial, Metrics: metrics, Log: log})
 	p.runs = append(p.runs, flt.Run, sandbox.NewReconciler(controller, sandbox.Periods{}).Run, directory.Run,
 		func(ctx context.Context) error { return forget(ctx, events, table) })
-	p.handler = door(control.Handler(), data.Handler(), guarded(metrics.Handler(), directory, log))
+	p.handler = door(control.Handler(), data.Handler(), data.Legacy(), guarded(metrics.Handler(), directory, log))
 	return nil
 }
 
@@ -244,7 +244,7 @@ func (p *Platform) Close() {
 
 // forget drops cached routes of sandboxes that changed.
 func forget(ctx context.Context, events bus.Bus, table *route.Table) error {
-	ch, err := events.Subscribe(ctx, string(sandbox.StateUpdated))
+	ch, err := events.Subscribe(ctx, string(sandbox.StateUpdated), string(sandbox.KeyRotated))
 	if err != nil {
 		return err
 	}
@@ -260,14 +260,16 @@ func forget(ctx context.Context, events bus.Bus, table *route.Table) error {
 	return nil
 }
 
-// door shares one listener by path: /api, /toolbox and /metrics.
-func door(control, data, metrics http.Handler) http.Handler {
+// door shares one listener by path: /api, /toolbox and /metrics. The toolbox paths of old clients lie below /api.
+func door(control, data, legacy, metrics http.Handler) http.Handler {
 	edge := &rest.Edge{Source: api.SourceProxy}
-	data = rest.WithRequestID(data)
+	data, legacy = rest.WithRequestID(data), rest.WithRequestID(legacy)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, proxy.Prefix):
 			data.ServeHTTP(w, r)
+		case strings.HasPrefix(path, proxy.LegacyPrefix):
+			legacy.ServeHTTP(w, r)
 		case path == "/api" || strings.HasPrefix(path, "/api/"):
 			rc := http.NewResponseController(w) // a small request from a slow client must not hold a connection for ever
 			_ = rc.SetReadDeadline(time.Now().Add(60 * time.Second))

@@ -68,6 +68,8 @@ type Sandboxes interface {
 	SetAutoArchive(ctx context.Context, orgID, idOrName string, minutes int64) (sandbox.Sandbox, error)
 	SetAutoDelete(ctx context.Context, orgID, idOrName string, minutes int64) (sandbox.Sandbox, error)
 	Touch(ctx context.Context, orgID, idOrName string) error
+	SigningKey(ctx context.Context, orgID, idOrName string) (string, error)
+	RotateSigningKey(ctx context.Context, orgID, idOrName string) (string, error)
 }
 
 // Snapshots finds snapshots; *snapshot.Catalog.
@@ -149,6 +151,7 @@ func (a *API) Routes() []rest.Route {
 	all = append(all, a.sandboxRoutes()...)
 	all = append(all, a.sandboxListRoutes()...)
 	all = append(all, a.previewRoutes()...)
+	all = append(all, a.signingRoutes()...)
 	all = append(all, a.snapshotRoutes()...)
 	all = append(all, a.organizationRoutes()...)
 	return all

@@ -3,7 +3,9 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,18 +39,21 @@ type Deps struct {
 	Dial    func(ctx context.Context, runnerAddress string) (net.Conn, error)
 	Metrics Metrics
 	Log     *slog.Logger
+
+	LegacyIdle time.Duration // how long a streamed request by an old path may move no byte; 0: 5 minutes
 }
 
 // Proxy carries toolbox requests.
 type Proxy struct {
-	deps  Deps
-	edge  *rest.Edge
-	relay *relay.Relay
+	deps       Deps
+	edge       *rest.Edge
+	relay      *relay.Relay
+	legacyIdle time.Duration
 }
 
 // New returns a proxy.
 func New(deps Deps) *Proxy {
-	return &Proxy{deps: deps, relay: relay.New(deps.Dial),
+	return &Proxy{deps: deps, relay: relay.New(deps.Dial), legacyIdle: cmp.Or(deps.LegacyIdle, legacyIdle),
 		edge: &rest.Edge{Source: api.SourceProxy, Log: deps.Log, Statuses: map[errs.Class]int{errs.Timeout: http.StatusGatewayTimeout}}}
 }
 
@@ -71,14 +76,37 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		p.edge.Fail(w, r, errs.New(errs.Invalid, "malformed path"))
 		return
 	}
-	query, token := previewToken(r)
-	sandbox, err := p.deps.Routes.Access(r.Context(), sandboxID, bearer(r), token)
+	sandbox, query, err := p.admit(r, sandboxID, path)
 	if err != nil {
 		p.edge.Fail(w, r, err)
 		return
 	}
-	defer p.active(r, sandboxID)()
+	byURL := r.Header.Get("Authorization") == "" && query != r.URL.RawQuery
 	r.URL.RawQuery = query
+	p.carry(w, r, sandbox, path, decoded, Prefix+sandbox.ID, byURL)
+}
+
+// admit decides who may use the sandbox, by whatever credential the request carries, and returns the query without it.
+func (p *Proxy) admit(r *http.Request, sandboxID, path string) (sandbox route.Sandbox, query string, err error) {
+	query, token := previewToken(r)
+	sig, rest, signed := signature(r.Method, path, query)
+	if !signed {
+		sandbox, err = p.deps.Routes.Access(r.Context(), sandboxID, bearer(r), token)
+		return sandbox, query, err
+	}
+	if bearer(r) != "" || token != "" { // a client with a credential may follow a signed URL of long ago
+		if sandbox, err = p.deps.Routes.Access(r.Context(), sandboxID, bearer(r), token); err == nil {
+			return sandbox, rest, nil
+		}
+	}
+	sandbox, err = p.deps.Routes.Signed(r.Context(), sandboxID, sig)
+	return sandbox, rest, err
+}
+
+// carry passes a request on that was let in. front stands before of the sandbox's own paths, for redirects. byURL: the URL
+// alone opens it, so a browser may show the answer as a page of this origin; it is kept from being one.
+func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sandbox route.Sandbox, path, decoded, front string, byURL bool) {
+	defer p.active(r, sandbox.ID)()
 	rid := rest.RequestID(r.Context())
 	start := time.Now()
 	sw := &statusWriter{ResponseWriter: w}
@@ -98,7 +126,10 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 				}
 			}
 			if loc := res.Header.Get("Location"); strings.HasPrefix(loc, "/") && !strings.HasPrefix(loc, "//") {
-				res.Header.Set("Location", Prefix+sandbox.ID+loc)
+				res.Header.Set("Location", front+loc)
+			}
+			if byURL {
+				inert(res.Header)
 			}
 			if res.Header.Get(wire.FailedHeader) != "" {
 				res.Header.Del(wire.FailedHeader)
@@ -107,7 +138,9 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		},
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) {
 			p.deps.Routes.Forget(sandbox.ID)
-			if _, ok := errs.As(err); !ok {
+			if errors.Is(r.Context().Err(), context.DeadlineExceeded) { // only old paths have one
+				err = errs.Wrap(err, errs.Timeout, "no answer within %s; current clients ask /toolbox/{sandboxId}/…, which sets no limit", legacyTimeout)
+			} else if _, ok := errs.As(err); !ok {
 				err = errs.Wrap(err, errs.Unavailable, "the runner of sandbox %s does not answer", sandbox.ID)
 			}
 			p.edge.Fail(w, r, err)

@@ -51,6 +51,13 @@ func (p *plane) Organization(_ context.Context, credential string) (string, erro
 	return "", errs.New(errs.Unauthenticated, "invalid or missing credential")
 }
 
+func (p *plane) SigningKey(_ context.Context, id string) (string, error) {
+	if id != p.box.ID {
+		return "", nil
+	}
+	return "dgs_secret", nil
+}
+
 func (p *plane) Touch(context.Context, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,18 +89,28 @@ type rig struct {
 	up      string // what the runner sees in front of a toolbox path
 }
 
-func newRig(t testing.TB, h http.HandlerFunc) *rig {
+func newRig(t testing.TB, h http.HandlerFunc, change ...func(*proxy.Deps)) *rig {
 	t.Helper()
 	host := httptest.NewServer(h)
 	t.Cleanup(host.Close)
 	r := &rig{plane: &plane{}, metrics: &noted{}}
 	r.box = route.Sandbox{ID: id.New(), OrganizationID: "mine", Running: true, State: "started", Token: "token-1", RunnerKey: "runner-key",
 		RunnerAddress: host.Listener.Addr().String()}
-	p := proxy.New(proxy.Deps{Routes: route.New(r.plane), Metrics: r.metrics, Log: slog.New(slog.DiscardHandler),
+	deps := proxy.Deps{Routes: route.New(r.plane), Metrics: r.metrics, Log: slog.New(slog.DiscardHandler),
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		}})
-	front := httptest.NewServer(rest.WithRequestID(p.Handler()))
+		}}
+	for _, f := range change {
+		f(&deps)
+	}
+	p := proxy.New(deps)
+	front := httptest.NewServer(rest.WithRequestID(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasPrefix(req.URL.Path, proxy.LegacyPrefix) {
+			p.Legacy().ServeHTTP(w, req)
+			return
+		}
+		p.Handler().ServeHTTP(w, req)
+	})))
 	t.Cleanup(front.Close)
 	r.url, r.base, r.up = front.URL, front.URL+proxy.Prefix+r.box.ID, wire.Prefix+"/sandboxes/"+r.box.ID+"/toolbox"
 	return r

@@ -32,6 +32,8 @@ type Source interface {
 	Sandbox(ctx context.Context, id string) (Sandbox, error)
 	// Organization returns the organization that a credential acts for; Unauthenticated when it is not valid.
 	Organization(ctx context.Context, credential string) (string, error)
+	// SigningKey returns what the file URLs of a sandbox are signed with; "" or NotFound when it has none.
+	SigningKey(ctx context.Context, id string) (string, error)
 	// Touch notes activity. It must not block for long; it may lose a mark.
 	Touch(ctx context.Context, id string)
 }
@@ -54,6 +56,7 @@ type Table struct {
 	changes     uint64       // counts what was forgotten: an answer that was asked for before a change is not kept
 	sandboxes   map[string]*entry
 	credentials map[string]credential
+	keys        map[string]signingKey // by sandbox
 }
 
 type entry struct {
@@ -69,7 +72,7 @@ type credential struct {
 
 // New returns an empty table over source.
 func New(source Source) *Table {
-	return &Table{source: source, now: time.Now, sandboxes: map[string]*entry{}, credentials: map[string]credential{}}
+	return &Table{source: source, now: time.Now, sandboxes: map[string]*entry{}, credentials: map[string]credential{}, keys: map[string]signingKey{}}
 }
 
 // Access returns the sandbox if one of the given secrets opens it: a credential of its organization, or its own token.
@@ -203,6 +206,7 @@ func (t *Table) Forget(sandboxID string) {
 	t.mu.Lock()
 	t.changes++
 	delete(t.sandboxes, sandboxID)
+	delete(t.keys, sandboxID)
 	t.mu.Unlock()
 }
 
@@ -211,6 +215,7 @@ func (t *Table) ForgetSandboxes() {
 	t.mu.Lock()
 	t.changes++
 	clear(t.sandboxes)
+	clear(t.keys)
 	t.mu.Unlock()
 }
 

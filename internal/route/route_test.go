@@ -18,6 +18,7 @@ type source struct {
 	mu        sync.Mutex
 	sandboxes map[string]route.Sandbox
 	keys      map[string]string // credential -> organization
+	signing   map[string]string // sandbox -> signing key
 	away      error
 	asked     map[string]int
 }
@@ -53,6 +54,13 @@ func (s *source) Organization(_ context.Context, credential string) (string, err
 		return "", errs.New(errs.Unauthenticated, "unknown key")
 	}
 	return o, nil
+}
+
+func (s *source) SigningKey(_ context.Context, id string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked["signing"]++
+	return s.signing[id], s.away
 }
 
 func (s *source) Touch(context.Context, string) {

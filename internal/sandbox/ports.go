@@ -51,6 +51,12 @@ type Rows interface {
 	Save(ctx context.Context, s Sandbox, q Quota) (bool, error)
 	// Remove deletes a destroyed row whose version is still that of s.
 	Remove(ctx context.Context, s Sandbox) (bool, error)
+	// SigningKey returns what the file URLs of a sandbox are signed with; "" when it has none yet.
+	SigningKey(ctx context.Context, id string) (string, error)
+	// MakeSigningKey gives a sandbox that has none the key fresh, and returns the key that it has then.
+	MakeSigningKey(ctx context.Context, id, fresh string, now time.Time) (string, error)
+	// ReplaceSigningKey gives a sandbox the key fresh, whatever it had before.
+	ReplaceSigningKey(ctx context.Context, id, fresh string, now time.Time) error
 }
 
 // Lists finds many sandboxes of one organization. Destroyed ones are never in it.
@@ -157,9 +163,10 @@ type EventType string
 const (
 	Created      EventType = "sandbox.created"
 	StateUpdated EventType = "sandbox.state.updated"
+	KeyRotated   EventType = "sandbox.signing-key.rotated" // for the data path; carries no key
 )
 
-// Event tells that a sandbox was made or that the state it shows changed.
+// Event tells that a sandbox was made, that the state it shows changed, or that its file URLs are signed with another key.
 type Event struct {
 	Type     EventType
 	Sandbox  Sandbox

@@ -76,3 +76,13 @@ INSERT INTO sandbox_label (sandbox_id, organization_id, key, value) VALUES ($1, 
 
 -- name: DropLabels :exec
 DELETE FROM sandbox_label WHERE sandbox_id = $1;
+
+-- name: AddSigningKey :exec
+INSERT INTO sandbox_signing_key (sandbox_id, secret, made_at) VALUES ($1, $2, $3) ON CONFLICT (sandbox_id) DO NOTHING;
+
+-- name: ReplaceSigningKey :exec
+INSERT INTO sandbox_signing_key (sandbox_id, secret, made_at) VALUES ($1, $2, $3)
+ON CONFLICT (sandbox_id) DO UPDATE SET secret = excluded.secret, made_at = excluded.made_at;
+
+-- name: GetSigningKey :one
+SELECT secret FROM sandbox_signing_key WHERE sandbox_id = $1;

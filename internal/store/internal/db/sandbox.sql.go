@@ -125,6 +125,21 @@ func (q *Queries) AddSandbox(ctx context.Context, arg AddSandboxParams) error {
 	return err
 }
 
+const addSigningKey = `-- name: AddSigningKey :exec
+INSERT INTO sandbox_signing_key (sandbox_id, secret, made_at) VALUES ($1, $2, $3) ON CONFLICT (sandbox_id) DO NOTHING
+`
+
+type AddSigningKeyParams struct {
+	SandboxID string
+	Secret    string
+	MadeAt    int64
+}
+
+func (q *Queries) AddSigningKey(ctx context.Context, arg AddSigningKeyParams) error {
+	_, err := q.db.ExecContext(ctx, addSigningKey, arg.SandboxID, arg.Secret, arg.MadeAt)
+	return err
+}
+
 const configureSandbox = `-- name: ConfigureSandbox :execrows
 UPDATE sandbox SET labels = $3, public = $4, auto_stop_minutes = $5, auto_archive_minutes = $6, auto_delete_minutes = $7,
     updated_at = $8, version = version + 1
@@ -383,6 +398,17 @@ func (q *Queries) GetSandboxOf(ctx context.Context, arg GetSandboxOfParams) (San
 		&i.LastActivityAt,
 	)
 	return i, err
+}
+
+const getSigningKey = `-- name: GetSigningKey :one
+SELECT secret FROM sandbox_signing_key WHERE sandbox_id = $1
+`
+
+func (q *Queries) GetSigningKey(ctx context.Context, sandboxID string) (string, error) {
+	row := q.db.QueryRowContext(ctx, getSigningKey, sandboxID)
+	var secret string
+	err := row.Scan(&secret)
+	return secret, err
 }
 
 const listDeleteDue = `-- name: ListDeleteDue :many
@@ -712,6 +738,22 @@ func (q *Queries) RemoveSandbox(ctx context.Context, arg RemoveSandboxParams) (i
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const replaceSigningKey = `-- name: ReplaceSigningKey :exec
+INSERT INTO sandbox_signing_key (sandbox_id, secret, made_at) VALUES ($1, $2, $3)
+ON CONFLICT (sandbox_id) DO UPDATE SET secret = excluded.secret, made_at = excluded.made_at
+`
+
+type ReplaceSigningKeyParams struct {
+	SandboxID string
+	Secret    string
+	MadeAt    int64
+}
+
+func (q *Queries) ReplaceSigningKey(ctx context.Context, arg ReplaceSigningKeyParams) error {
+	_, err := q.db.ExecContext(ctx, replaceSigningKey, arg.SandboxID, arg.Secret, arg.MadeAt)
+	return err
 }
 
 const sandboxDisk = `-- name: SandboxDisk :one
