@@ -58,7 +58,7 @@ func (c *Charts) Take() ([]toolbox.Chart, int) {
 }
 
 func parse(line []byte) (toolbox.Chart, bool) {
-	if !shallow(line) {
+	if !Shallow(line) {
 		return toolbox.Chart{}, false
 	}
 	var a struct {
@@ -68,14 +68,18 @@ func parse(line []byte) (toolbox.Chart, bool) {
 	if json.Unmarshal(line, &a) != nil || a.Type != "chart" || a.Value == nil {
 		return toolbox.Chart{}, false
 	}
-	chart := *a.Value
+	Tidy(a.Value)
+	return *a.Value, true
+}
+
+// Tidy makes a chart that a program emitted one of a known type, with elements.
+func Tidy(chart *toolbox.Chart) {
 	if !known(chart.Type) {
 		chart.Type = toolbox.ChartUnknown
 	}
 	if chart.Elements == nil {
 		chart.Elements = []toolbox.ChartElement{}
 	}
-	return chart, true
 }
 
 func known(t string) bool {
@@ -86,9 +90,9 @@ func known(t string) bool {
 	return false
 }
 
-// shallow reports whether a JSON text nests at most maxNesting levels: elements decode themselves, which is quadratic in
+// Shallow reports whether a JSON text nests at most maxNesting levels: elements decode themselves, which is quadratic in
 // the depth. Text that is no JSON may pass; the decoder finds that out.
-func shallow(b []byte) bool {
+func Shallow(b []byte) bool {
 	depth, quoted := 0, false
 	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {

@@ -6,7 +6,6 @@
 package code
 
 import (
-	_ "embed" // the Python prelude
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,9 +19,6 @@ type Program struct {
 	Stdin []byte   // nil: empty input
 	Side  bool     // descriptor 3 carries charts, one JSON value in a line
 }
-
-//go:embed prelude.py
-var prelude string
 
 // Python runs src like `python3 -u -`: tracebacks name <stdin>, sys.argv[0] is "-", modules are found in the working
 // directory. Where src imports matplotlib, it runs under a prelude that turns plt.show() into charts, and tracebacks name
