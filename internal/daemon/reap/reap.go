@@ -160,6 +160,13 @@ func (r *Reaper) Live() []int {
 	return out
 }
 
+// Ended returns a process that ended with status, as an earlier program learned it.
+func Ended(pid int, started time.Time, status syscall.WaitStatus) *Process {
+	p := &Process{Pid: pid, Started: started, dead: true, status: status, done: make(chan struct{})}
+	close(p.done)
+	return p
+}
+
 func (r *Reaper) find(pid int) *Process {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -39,6 +39,8 @@ type Spec struct {
 	Side    io.Writer     // gets what is written to descriptor 3; nil: there is none
 	Files   []*os.File    // more descriptors, from 3 or after Side's on. The caller closes them after Start
 	Timeout time.Duration // 0: none
+
+	Cred *syscall.Credential // user to run as; nil: the daemon's
 }
 
 // Runner starts runs.
@@ -54,8 +56,11 @@ type Runner struct {
 	forking sync.Mutex // guards the mark in this process's limits, from setting it to the fork
 	marks   uint64     // the last mark's number; it starts at random, so that daemons in one pid namespace do not share marks
 
-	mu   sync.Mutex // guards open
-	open map[*os.File]struct{}
+	mu     sync.Mutex // guards all below
+	open   map[*pipe]struct{}
+	thawed chan struct{} // closed by Thaw; nil: not frozen
+	parked int           // pipes whose reading has stopped
+	still  chan struct{} // gets something when parked or open changed
 
 	null   func() (*os.File, error)
 	oomAdj func() string
@@ -63,7 +68,7 @@ type Runner struct {
 
 // New returns a runner over reaper.
 func New(reaper *reap.Reaper, log *slog.Logger) *Runner {
-	return &Runner{Log: log, marks: uint64(rand.Uint32()) << 16, Budget: NewBudget(MaxHeld), reaper: reaper, closing: make(chan struct{}), open: map[*os.File]struct{}{},
+	return &Runner{Log: log, marks: uint64(rand.Uint32()) << 16, Budget: NewBudget(MaxHeld), reaper: reaper, closing: make(chan struct{}), open: map[*pipe]struct{}{}, still: make(chan struct{}, 1),
 		null: sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) }), oomAdj: sync.OnceValue(childOOMAdj)}
 }
 
@@ -72,6 +77,8 @@ type Run struct {
 	Pid int // of its first process; the id of its session
 
 	proc     *Child
+	pipes    []*pipe   // in the order of Out, Err, Side
+	deadline time.Time // zero: none
 	done     chan struct{}
 	timedOut atomic.Bool
 	kill     chan struct{}
@@ -92,6 +99,23 @@ func (r *Run) ExitCode() int {
 	return -1
 }
 
+// ExitSignal returns the signal that ended the program, 0: none did. Call it after Done.
+func (r *Run) ExitSignal() syscall.Signal {
+	if ws := r.proc.Status(); ws.Signaled() {
+		return ws.Signal()
+	}
+	return 0
+}
+
+// Signal sends sig to all processes of the run; SIGKILL kills as [Run.Kill] does.
+func (r *Run) Signal(sig syscall.Signal) {
+	if sig == syscall.SIGKILL {
+		r.Kill()
+		return
+	}
+	r.proc.SignalTree(sig)
+}
+
 // Kill ends the run as its timeout would, but does not count as one. It does not wait.
 func (r *Run) Kill() { r.killOnce.Do(func() { close(r.kill) }) }
 
@@ -105,15 +129,14 @@ func (r *Runner) Start(spec Spec) (*Run, error) {
 		}
 		stdin = null
 	}
-	var pipes []*os.File // one for each writer
-	var writers []io.Writer
+	var pipes []*pipe
 	files := []uintptr{stdin.Fd()}
 	add := func(w io.Writer) error {
-		f, end, err := r.pipe()
+		p, end, err := r.pipe(w)
 		if err != nil {
 			return err
 		}
-		pipes, writers, files = append(pipes, f), append(writers, w), append(files, uintptr(end))
+		pipes, files = append(pipes, p), append(files, uintptr(end))
 		return nil
 	}
 	err := add(spec.Out)
@@ -139,46 +162,59 @@ func (r *Runner) Start(spec Spec) (*Run, error) {
 	}
 	var proc *Child
 	if err == nil {
-		proc, err = r.Spawn(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: all, Sys: &syscall.SysProcAttr{Setsid: true}})
+		proc, err = r.Spawn(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: all, Sys: &syscall.SysProcAttr{Setsid: true, Credential: spec.Cred}})
 	}
 	if err != nil {
-		for _, f := range pipes {
-			r.closePipe(f)
+		for _, p := range pipes {
+			r.closePipe(p)
 		}
 		return nil, err
 	}
+	return r.see(proc, pipes, spec.Timeout), nil
+}
 
-	run := &Run{Pid: proc.Pid, proc: proc, done: make(chan struct{}), kill: make(chan struct{})}
+// see makes a run of a child and its pipes.
+func (r *Runner) see(proc *Child, pipes []*pipe, timeout time.Duration) *Run {
+	run := &Run{Pid: proc.Pid, proc: proc, pipes: pipes, done: make(chan struct{}), kill: make(chan struct{})}
+	if timeout > 0 {
+		run.deadline = proc.Started.Add(timeout)
+	}
 	collected := make(chan struct{})
+	if len(pipes) == 0 {
+		close(collected)
+	}
 	var pending atomic.Int32
 	pending.Store(int32(len(pipes)))
-	closed := func() {
-		if pending.Add(-1) == 0 {
-			close(collected)
-		}
-	}
-	for i, f := range pipes {
-		r.collect(f, writers[i], closed)
+	for _, p := range pipes {
+		r.collect(p, func() {
+			if pending.Add(-1) == 0 {
+				close(collected)
+			}
+		})
 	}
 	r.watches.Add(1)
-	go r.watch(run, spec.Timeout, collected)
-	return run, nil
+	go r.watch(run, collected)
+	return run
 }
 
 // watch sees a run to its end.
-func (r *Runner) watch(run *Run, timeout time.Duration, collected <-chan struct{}) {
+func (r *Runner) watch(run *Run, collected <-chan struct{}) {
 	defer r.watches.Done()
 	defer close(run.done)
 	var expired <-chan time.Time
-	if timeout > 0 {
-		t := time.NewTimer(timeout - time.Since(run.proc.Started))
+	if !run.deadline.IsZero() {
+		t := time.NewTimer(time.Until(run.deadline))
 		defer t.Stop()
 		expired = t.C
 	}
 	select {
 	case <-run.proc.Done():
 	case <-expired:
-		run.timedOut.Store(true)
+		select {
+		case <-run.proc.Done(): // both, when the daemon was replaced meanwhile: it had ended
+		default:
+			run.timedOut.Store(true)
+		}
 		run.proc.KillTree()
 		<-run.proc.Done()
 	case <-run.kill:
@@ -202,57 +238,13 @@ func (r *Runner) watch(run *Run, timeout time.Duration, collected <-chan struct{
 	}
 }
 
-// pipe returns the reading end, which waits in the poller, and the writing end, which blocks as programs expect.
-func (r *Runner) pipe() (*os.File, int, error) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-		return nil, 0, os.NewSyscallError("pipe2", err)
-	}
-	_ = unix.SetNonblock(p[0], true)
-	f := os.NewFile(uintptr(p[0]), "output")
-	r.mu.Lock()
-	r.open[f] = struct{}{}
-	r.mu.Unlock()
-	return f, p[1], nil
-}
-
-func (r *Runner) closePipe(f *os.File) {
-	r.mu.Lock()
-	delete(r.open, f)
-	r.mu.Unlock()
-	_ = f.Close()
-}
-
-func (r *Runner) collect(f *os.File, w io.Writer, closed func()) {
-	r.pipes.Add(1)
-	go func() {
-		defer r.pipes.Done()
-		defer r.closePipe(f)
-		defer closed()
-		if rf, ok := w.(io.ReaderFrom); ok {
-			_, _ = rf.ReadFrom(f)
-			return
-		}
-		buf := make([]byte, 32<<10)
-		for {
-			n, err := f.Read(buf)
-			if n > 0 {
-				_, _ = w.Write(buf[:n])
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-}
-
 // Close kills all runs and waits for them. Background children of ended runs are not killed.
 func (r *Runner) Close() {
 	close(r.closing)
 	r.watches.Wait()
 	r.mu.Lock()
-	for f := range r.open {
-		_ = f.Close()
+	for p := range r.open {
+		_ = p.f.Close()
 	}
 	r.mu.Unlock()
 	r.pipes.Wait()
