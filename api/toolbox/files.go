@@ -1,5 +1,7 @@
 package toolbox
 
+import "github.com/dugout-dev/dugout/api"
+
 // FileInfo describes a file or a directory. Symbolic links are followed.
 type FileInfo struct {
 	Name        string `json:"name" doc:"Base name."`
@@ -63,4 +65,33 @@ type Replaced struct {
 	File    string `json:"file" doc:"Path as it was sent."`
 	Success bool   `json:"success" doc:"The file now holds no match; it is left untouched when it held none before."`
 	Error   string `json:"error,omitempty" doc:"Why it failed."`
+}
+
+// Extracted answers POST /files/archive: what was written.
+type Extracted struct {
+	Path        string `json:"path" doc:"Absolute path of the directory that the archive was unpacked into."`
+	Files       int64  `json:"files" doc:"Regular files and hard links written."`
+	Directories int64  `json:"directories" doc:"Directories made; those that were there already are not counted."`
+	Links       int64  `json:"links" doc:"Symbolic links made."`
+	Bytes       int64  `json:"bytes" doc:"Bytes of all files written."`
+	Skipped     Skips  `json:"skipped" doc:"What was left out."`
+}
+
+// Skips is what an archive was made or unpacked without.
+type Skips struct {
+	Count int64     `json:"count" doc:"How many entries were left out."`
+	First []Skipped `json:"first,omitempty" doc:"The first of them, at most 20."`
+}
+
+// Skipped is one entry that was left out.
+type Skipped struct {
+	Path   string `json:"path" doc:"Name in the archive."`
+	Reason string `json:"reason" doc:"Why."`
+}
+
+// ExtractFailed is the body of an error answer of POST /files/archive after something was written: what is in extracted
+// stays where it is.
+type ExtractFailed struct {
+	api.Error
+	Extracted Extracted `json:"extracted" doc:"What was written before the error; the entry that failed is not in it and left nothing behind."`
 }

@@ -104,7 +104,7 @@ func TestRoutesDescribeThemselves(t *testing.T) {
 	}
 	want := []string{"GET /version", "GET /user-home-dir", "GET /project-dir", "GET /work-dir", "POST /init", "POST /env", "GET /system/metrics",
 		"GET /files", "GET /files/{$}", "DELETE /files", "DELETE /files/{$}", "GET /files/info", "GET /files/download", "POST /files/bulk-download", "POST /files/upload",
-		"POST /files/upload-v2", "POST /files/bulk-upload", "POST /files/folder", "POST /files/move", "GET /files/search", "GET /files/find", "POST /files/replace", "POST /files/permissions",
+		"POST /files/upload-v2", "POST /files/bulk-upload", "GET /files/archive", "POST /files/archive", "POST /files/folder", "POST /files/move", "GET /files/search", "GET /files/find", "POST /files/replace", "POST /files/permissions",
 		"POST /process/execute", "POST /process/code-run", "GET /process/execution/{id}"}
 	if diff := cmp.Diff(want, got[:min(len(got), len(want))]); diff != "" {
 		t.Error(diff)

@@ -13,7 +13,9 @@ import (
 	"github.com/dugout-dev/dugout/internal/proxy"
 )
 
-func (r *rig) old(path string) string { return r.url + proxy.LegacyPrefix + r.box.ID + "/toolbox" + path }
+func (r *rig) old(path string) string {
+	return r.url + proxy.LegacyPrefix + r.box.ID + "/toolbox" + path
+}
 
 func TestOldPaths(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {

@@ -50,6 +50,15 @@ func (e *Edge) StatusOf(err error) int {
 
 // Fail answers err. Unclassified errors become a fixed sentence with the request id; their text goes to the log only.
 func (e *Edge) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	body := e.Body(r, err)
+	if body.StatusCode >= 500 && e.Log != nil {
+		e.Log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "status", body.StatusCode, "error", err)
+	}
+	_ = e.write(w, body.StatusCode, body)
+}
+
+// Body is what Fail answers: for handlers that tell more than an error.
+func (e *Edge) Body(r *http.Request, err error) api.Error {
 	if known := tooLarge(err); known != nil {
 		err = known
 	}
@@ -68,14 +77,11 @@ func (e *Edge) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if body.Message == "" || errs.ClassOf(err) == errs.Internal && !hasCode(err) {
 		body.Message = "internal error; the request id finds it in the logs"
 	}
-	if status >= 500 && e.Log != nil {
-		e.Log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
-	}
 	body.Reason = http.StatusText(status)
 	if e.EchoMessage {
 		body.Reason = body.Message
 	}
-	_ = e.write(w, status, body)
+	return body
 }
 
 func hasCode(err error) bool {

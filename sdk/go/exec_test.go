@@ -27,6 +27,7 @@ func inside(t *testing.T, h http.Handler) *dugout.Sandbox {
 		reply(w, 200, api.Sandbox{ID: "id1", Name: "box", State: api.SandboxStarted, ToolboxProxyURL: "http://" + r.Host + "/toolbox/"})
 	})
 	mux.Handle("/toolbox/id1/", http.StripPrefix("/toolbox/id1", h))
+	mux.Handle("/api/sandbox/id1/", h)
 	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
 	s, err := connect(t, srv.URL).Get(t.Context(), "box")

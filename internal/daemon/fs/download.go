@@ -14,10 +14,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dugout-dev/dugout/api"
 	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/errs"
-	"github.com/dugout-dev/dugout/internal/rest"
 )
 
 func (h *Handler) download(w http.ResponseWriter, r *http.Request, in *pathIn) error {
@@ -142,13 +140,8 @@ func (h *Handler) sendPart(w http.ResponseWriter, r *http.Request, given string)
 }
 
 func (h *Handler) sendError(w io.Writer, r *http.Request, given string, cause error) error {
-	status := h.Edge.StatusOf(cause)
-	body := api.Error{Path: given, Timestamp: time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), StatusCode: status,
-		Source: api.SourceDaemon, Method: r.Method, RequestID: rest.RequestID(r.Context()), Code: codeInvalid, Message: sentence(cause)}
-	if e, ok := errs.As(cause); ok && e.Code != "" {
-		body.Code = e.Code
-	}
-	body.Reason = body.Message
+	body := h.Edge.Body(r, cause)
+	body.Path = given
 	b, err := json.Marshal(body)
 	if err != nil {
 		return err

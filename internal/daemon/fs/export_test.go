@@ -2,7 +2,13 @@
 
 package fs
 
-import "io"
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/dugout-dev/dugout/api/toolbox"
+)
 
 // FormPart is a part as the form reader sees it, for tests that compare it with the standard library's.
 type FormPart struct {
@@ -43,4 +49,38 @@ func ReadForm(contentType string, body io.Reader, small bool) (parts []FormPart,
 		}
 		parts = append(parts, FormPart{p.name, p.isFile, string(b)})
 	}
+}
+
+// Limits of archives, for tests at their edges.
+const (
+	MaxArchives    = maxArchives
+	MaxTarEntries  = maxTarEntries
+	MaxFolderDepth = maxFolderDepth
+	RatioFrom      = ratioFrom
+)
+
+// EntryName is what becomes of the name of an entry.
+func EntryName(name string) (string, error) { return entryName(name) }
+
+// AsciiJSON is how names that were left out stand in a header.
+func AsciiJSON(list []toolbox.Skipped) string { return asciiJSON(list) }
+
+// Unpack unpacks an archive into dir, as if entries had been seen already.
+func Unpack(format string, from io.Reader, dir string, entries int, limit int64) (toolbox.Extracted, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return toolbox.Extracted{}, err
+	}
+	defer func() { _ = root.Close() }()
+	u := &unpacker{ctx: context.Background(), root: root, in: &counted{r: from}, limit: limit, entries: entries}
+	defer u.forget()
+	switch format {
+	case formatZip:
+		err = u.zip(dir)
+	case formatTarGz:
+		err = u.gzip()
+	default:
+		err = u.tar(u.in)
+	}
+	return u.out, err
 }

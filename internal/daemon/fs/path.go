@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/dugout-dev/dugout/internal/errs"
@@ -43,6 +44,8 @@ type Handler struct {
 	Log     *slog.Logger
 	Edge    *rest.Edge
 	Workdir string // relative paths start here
+
+	archives atomic.Int32 // being made or unpacked
 }
 
 // resolve makes a path from a request absolute and clean. It does not touch the disk: ".." is resolved as text, and ~ is a

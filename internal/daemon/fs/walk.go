@@ -101,7 +101,11 @@ func synthetic(path string) bool {
 	if unix.Statfs(path, &s) != nil {
 		return true
 	}
-	switch int64(s.Type) {
+	return kernelMagic(int64(s.Type))
+}
+
+func kernelMagic(kind int64) bool {
+	switch kind {
 	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC, unix.DEVPTS_SUPER_MAGIC:
 		return true
 	}
