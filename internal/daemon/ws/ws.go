@@ -178,7 +178,8 @@ func Accept(w http.ResponseWriter, r *http.Request, limit int64) (*Conn, error) 
 }
 
 // beforePong waits until the frame that is being written is through. The library gives a pong 5 s and takes its failure for
-// that of the connection; a client that pings while it is slow to read is alive all the same.
+// that of the connection; a client that pings while it is slow to read is alive all the same. Only when one frame takes
+// longer than that is the ping not answered.
 func (c *Conn) beforePong(ctx context.Context, _ []byte) bool {
 	if !c.lockWriting(ctx) {
 		return false
