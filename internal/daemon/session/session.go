@@ -506,4 +506,3 @@ func clip(s string) string {
 	}
 	return s
 }
-
