@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/dugout-dev/dugout/internal/config"
 	"github.com/dugout-dev/dugout/internal/engine/oci"
 	"github.com/dugout-dev/dugout/internal/image"
+	"github.com/dugout-dev/dugout/internal/netpol"
 	"github.com/dugout-dev/dugout/internal/payload"
 )
 
@@ -41,7 +43,17 @@ func Doctor(ctx context.Context, cfg config.Config) []Finding {
 		Instance: "doct", Runc: findRunc(cfg), Disk: oci.Disk{PoolBytes: int64(cfg.Runner.DiskPoolSize)}}) {
 		out = append(out, Finding(f))
 	}
-	return append(out, checkRunDir(cfg), checkPort(ctx, cfg), checkSpace(cfg), checkRecipes(cfg))
+	return append(out, checkFirewall(), checkRunDir(cfg), checkPort(ctx, cfg), checkSpace(cfg), checkRecipes(cfg))
+}
+
+func checkFirewall() Finding {
+	f := Finding{Name: "firewall", OK: true, Detail: "no other firewall drops what sandboxes send"}
+	if problems := netpol.Firewalls(); len(problems) > 0 {
+		f.OK = false
+		f.Detail, f.Fix, _ = strings.Cut(strings.Join(problems, "; "), ": run ")
+		f.Fix = strings.ReplaceAll(f.Fix, ": run ", ": ")
+	}
+	return f
 }
 
 func checkRunDir(cfg config.Config) Finding {

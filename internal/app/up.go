@@ -50,6 +50,8 @@ func Up(ctx context.Context, version string, cfg config.Config, out Output) erro
 	if err != nil {
 		return errs.Wrap(err, errs.Unavailable, "cannot listen on %s: %v", cfg.Server.Listen, err)
 	}
+	cfg.Server.Listen = bound(cfg.Server.Listen, ln.Addr())
+	cfg.Fill() // what follows from the port
 	front := &front{}
 	front.detail.Store("starting")
 	server := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second, MaxHeaderBytes: 64 << 10,
@@ -87,6 +89,19 @@ func Up(ctx context.Context, version string, cfg config.Config, out Output) erro
 		return err
 	}
 	return ctx.Err()
+}
+
+// bound is the configured address with the port that the kernel chose where none was asked for.
+func bound(listen string, addr net.Addr) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil || port != "0" {
+		return listen
+	}
+	_, port, err = net.SplitHostPort(addr.String())
+	if err != nil {
+		return listen
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // apiURL is where a client on this host reaches the API.

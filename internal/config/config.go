@@ -92,7 +92,7 @@ func (c *Config) Fill() {
 	}
 	if c.Server.ProxyDomain == "" {
 		_, port, err := net.SplitHostPort(c.Server.Listen)
-		if err == nil {
+		if err == nil && port != "0" { // the kernel has not chosen the port yet
 			c.Server.ProxyDomain = net.JoinHostPort("proxy.localhost", port)
 		}
 	}

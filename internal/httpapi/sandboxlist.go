@@ -39,34 +39,49 @@ func (t *instant) UnmarshalText(b []byte) error {
 	return fmt.Errorf("must be a time such as 2026-01-31T12:00:00Z, got %q", clip(string(b)))
 }
 
-type listIn struct {
-	Cursor                string   `query:"cursor" doc:"nextCursor of the page before."`
-	Limit                 int      `query:"limit" minimum:"1" maximum:"200" default:"100" doc:"Sandboxes per page."`
+// listFilter is what both lists take to narrow them.
+type listFilter struct {
 	ID                    string   `query:"id" doc:"Beginning of the id, whatever its case."`
 	Name                  string   `query:"name" doc:"Beginning of the name, whatever its case."`
 	Labels                string   `query:"labels" doc:"JSON object of labels that must all match."`
 	IncludeErroredDeleted bool     `query:"includeErroredDeleted" default:"false" doc:"Include those that failed while they were destroyed."`
-	IncludeWarm           bool     `query:"includeWarm" default:"false" doc:"Include those that wait in a warm pool; this server has none."`
 	States                []string `query:"states" enum:"creating,restoring,destroying,started,stopped,starting,stopping,error,build_failed,pending_build,building_snapshot,unknown,pulling_snapshot,archived,archiving,resizing,snapshotting,forking,pausing,paused,resuming" doc:"Stored states."`
 	Snapshots             []string `query:"snapshots" doc:"Names of snapshots."`
-	Regions               []string `query:"regionIds" doc:"Ids of regions."`
-	Classes               []string `query:"sandboxClasses" enum:"linux-vm,container,android,windows" doc:"Classes."`
 	MinCPU                int64    `query:"minCpu" minimum:"1" doc:"Fewest cores."`
 	MaxCPU                int64    `query:"maxCpu" minimum:"1" doc:"Most cores."`
 	MinMemory             int64    `query:"minMemoryGiB" minimum:"1" doc:"Least memory in GiB."`
 	MaxMemory             int64    `query:"maxMemoryGiB" minimum:"1" doc:"Most memory in GiB."`
 	MinDisk               int64    `query:"minDiskGiB" minimum:"1" doc:"Least disk in GiB."`
 	MaxDisk               int64    `query:"maxDiskGiB" minimum:"1" doc:"Most disk in GiB."`
-	Public                *bool    `query:"isPublic" doc:"Only those whose previews are public, or only the others."`
-	Recoverable           *bool    `query:"isRecoverable" doc:"Only those whose error can be recovered from, or only the others."`
-	CreatedAfter          instant  `query:"createdAtAfter" format:"date-time" doc:"Made after this time."`
-	CreatedBefore         instant  `query:"createdAtBefore" format:"date-time" doc:"Made before this time."`
 	After                 instant  `query:"lastEventAfter" format:"date-time" doc:"Last active after this time."`
 	Before                instant  `query:"lastEventBefore" format:"date-time" doc:"Last active before this time."`
-	DestroyAfter          instant  `query:"autoDestroyAtAfter" format:"date-time" doc:"To be destroyed after this time; this server plans no such thing, so none match."`
-	DestroyBefore         instant  `query:"autoDestroyAtBefore" format:"date-time" doc:"To be destroyed before this time; this server plans no such thing, so none match."`
-	Sort                  string   `query:"sort" enum:"name,cpu,memoryGib,diskGib,lastActivityAt,createdAt" default:"lastActivityAt" doc:"Order of the list."`
-	Order                 string   `query:"order" enum:"asc,desc" default:"desc" doc:"Direction of the order."`
+}
+
+// filter returns the domain's filter.
+func (in *listFilter) filter() (sandbox.Filter, error) {
+	labels, err := labelFilter(in.Labels)
+	return sandbox.Filter{
+		IDPrefix: in.ID, NamePrefix: in.Name, Labels: labels, States: states(in.States), Snapshots: in.Snapshots,
+		MinCPU: in.MinCPU, MaxCPU: in.MaxCPU, MinMemoryGiB: in.MinMemory, MaxMemoryGiB: in.MaxMemory, MinDiskGiB: in.MinDisk, MaxDiskGiB: in.MaxDisk,
+		ActiveAfter: in.After.Time, ActiveBefore: in.Before.Time, IncludeErroredDeleted: in.IncludeErroredDeleted,
+	}, err
+}
+
+type listIn struct {
+	listFilter
+	Cursor        string   `query:"cursor" doc:"nextCursor of the page before."`
+	Limit         int      `query:"limit" minimum:"1" maximum:"200" default:"100" doc:"Sandboxes per page."`
+	IncludeWarm   bool     `query:"includeWarm" default:"false" doc:"Include those that wait in a warm pool; this server has none."`
+	Regions       []string `query:"regionIds" doc:"Ids of regions."`
+	Classes       []string `query:"sandboxClasses" enum:"linux-vm,container,android,windows" doc:"Classes."`
+	Public        *bool    `query:"isPublic" doc:"Only those whose previews are public, or only the others."`
+	Recoverable   *bool    `query:"isRecoverable" doc:"Only those whose error can be recovered from, or only the others."`
+	CreatedAfter  instant  `query:"createdAtAfter" format:"date-time" doc:"Made after this time."`
+	CreatedBefore instant  `query:"createdAtBefore" format:"date-time" doc:"Made before this time."`
+	DestroyAfter  instant  `query:"autoDestroyAtAfter" format:"date-time" doc:"To be destroyed after this time; this server plans no such thing, so none match."`
+	DestroyBefore instant  `query:"autoDestroyAtBefore" format:"date-time" doc:"To be destroyed before this time; this server plans no such thing, so none match."`
+	Sort          string   `query:"sort" enum:"name,cpu,memoryGib,diskGib,lastActivityAt,createdAt" default:"lastActivityAt" doc:"Order of the list."`
+	Order         string   `query:"order" enum:"asc,desc" default:"desc" doc:"Direction of the order."`
 }
 
 func (a *API) listSandboxes(ctx context.Context, in *listIn) (*api.SandboxList, error) {
@@ -74,20 +89,17 @@ func (a *API) listSandboxes(ctx context.Context, in *listIn) (*api.SandboxList, 
 	if err != nil {
 		return nil, err
 	}
-	labels, err := labelFilter(in.Labels)
+	f, err := in.filter()
 	if err != nil {
 		return nil, err
 	}
 	if !in.DestroyAfter.IsZero() || !in.DestroyBefore.IsZero() {
 		return &api.SandboxList{Items: []api.SandboxListItem{}}, nil // no sandbox here has such a time
 	}
-	page, err := a.deps.Sandboxes.List(ctx, orgOf(ctx), sandbox.Filter{
-		IDPrefix: in.ID, NamePrefix: in.Name, Labels: labels, States: states(in.States), Snapshots: in.Snapshots, Regions: in.Regions, Classes: in.Classes,
-		MinCPU: in.MinCPU, MaxCPU: in.MaxCPU, MinMemoryGiB: in.MinMemory, MaxMemoryGiB: in.MaxMemory, MinDiskGiB: in.MinDisk, MaxDiskGiB: in.MaxDisk,
-		Public: in.Public, Recoverable: in.Recoverable,
-		CreatedAfter: in.CreatedAfter.Time, CreatedBefore: in.CreatedBefore.Time, ActiveAfter: in.After.Time, ActiveBefore: in.Before.Time,
-		IncludeErroredDeleted: in.IncludeErroredDeleted, Sort: in.Sort, Ascending: in.Order == "asc", Cursor: in.Cursor, Limit: in.Limit,
-	})
+	f.Regions, f.Classes, f.Public, f.Recoverable = in.Regions, in.Classes, in.Public, in.Recoverable
+	f.CreatedAfter, f.CreatedBefore = in.CreatedAfter.Time, in.CreatedBefore.Time
+	f.Sort, f.Ascending, f.Cursor, f.Limit = in.Sort, in.Order == "asc", in.Cursor, in.Limit
+	page, err := a.deps.Sandboxes.List(ctx, orgOf(ctx), f)
 	if err != nil {
 		return nil, err
 	}
@@ -102,25 +114,12 @@ func (a *API) listSandboxes(ctx context.Context, in *listIn) (*api.SandboxList, 
 }
 
 type numberedIn struct {
-	Page                  int      `query:"page" minimum:"1" default:"1" doc:"Number of the page, from 1."`
-	Limit                 int      `query:"limit" minimum:"1" maximum:"200" default:"100" doc:"Sandboxes per page."`
-	ID                    string   `query:"id" doc:"Beginning of the id, whatever its case."`
-	Name                  string   `query:"name" doc:"Beginning of the name, whatever its case."`
-	Labels                string   `query:"labels" doc:"JSON object of labels that must all match."`
-	IncludeErroredDeleted bool     `query:"includeErroredDeleted" default:"false" doc:"Include those that failed while they were destroyed."`
-	States                []string `query:"states" enum:"creating,restoring,destroying,started,stopped,starting,stopping,error,build_failed,pending_build,building_snapshot,unknown,pulling_snapshot,archived,archiving,resizing,snapshotting,forking,pausing,paused,resuming" doc:"Stored states."`
-	Snapshots             []string `query:"snapshots" doc:"Names of snapshots."`
-	Regions               []string `query:"regions" doc:"Ids of regions."`
-	MinCPU                int64    `query:"minCpu" minimum:"1" doc:"Fewest cores."`
-	MaxCPU                int64    `query:"maxCpu" minimum:"1" doc:"Most cores."`
-	MinMemory             int64    `query:"minMemoryGiB" minimum:"1" doc:"Least memory in GiB."`
-	MaxMemory             int64    `query:"maxMemoryGiB" minimum:"1" doc:"Most memory in GiB."`
-	MinDisk               int64    `query:"minDiskGiB" minimum:"1" doc:"Least disk in GiB."`
-	MaxDisk               int64    `query:"maxDiskGiB" minimum:"1" doc:"Most disk in GiB."`
-	After                 instant  `query:"lastEventAfter" format:"date-time" doc:"Last active after this time."`
-	Before                instant  `query:"lastEventBefore" format:"date-time" doc:"Last active before this time."`
-	Sort                  string   `query:"sort" enum:"id,name,state,snapshot,region,updatedAt,createdAt,lastActivityAt" default:"createdAt" doc:"Order of the list."`
-	Order                 string   `query:"order" enum:"asc,desc" default:"desc" doc:"Direction of the order."`
+	listFilter
+	Page    int      `query:"page" minimum:"1" default:"1" doc:"Number of the page, from 1."`
+	Limit   int      `query:"limit" minimum:"1" maximum:"200" default:"100" doc:"Sandboxes per page."`
+	Regions []string `query:"regions" doc:"Ids of regions."`
+	Sort    string   `query:"sort" enum:"id,name,state,snapshot,region,updatedAt,createdAt,lastActivityAt" default:"createdAt" doc:"Order of the list."`
+	Order   string   `query:"order" enum:"asc,desc" default:"desc" doc:"Direction of the order."`
 }
 
 func (a *API) listNumbered(ctx context.Context, in *numberedIn) (*api.NumberedSandboxes, error) {
@@ -128,16 +127,12 @@ func (a *API) listNumbered(ctx context.Context, in *numberedIn) (*api.NumberedSa
 	if err != nil {
 		return nil, err
 	}
-	labels, err := labelFilter(in.Labels)
+	f, err := in.filter()
 	if err != nil {
 		return nil, err
 	}
-	page, err := a.deps.Sandboxes.ListNumbered(ctx, orgOf(ctx), sandbox.Filter{
-		IDPrefix: in.ID, NamePrefix: in.Name, Labels: labels, States: states(in.States), Snapshots: in.Snapshots, Regions: in.Regions,
-		MinCPU: in.MinCPU, MaxCPU: in.MaxCPU, MinMemoryGiB: in.MinMemory, MaxMemoryGiB: in.MaxMemory, MinDiskGiB: in.MinDisk, MaxDiskGiB: in.MaxDisk,
-		ActiveAfter: in.After.Time, ActiveBefore: in.Before.Time,
-		IncludeErroredDeleted: in.IncludeErroredDeleted, Sort: in.Sort, Ascending: in.Order == "asc", Limit: in.Limit,
-	}, in.Page)
+	f.Regions, f.Sort, f.Ascending, f.Limit = in.Regions, in.Sort, in.Order == "asc", in.Limit
+	page, err := a.deps.Sandboxes.ListNumbered(ctx, orgOf(ctx), f, in.Page)
 	if err != nil {
 		return nil, err
 	}

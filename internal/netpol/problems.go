@@ -20,15 +20,21 @@ func (n *Net) Problems() []string {
 	if p := n.dns.up.problem(); p != "" {
 		out = append(out, p)
 	}
-	foreign, err := foreignDrops(n.rules.table.Name)
+	return append(out, Firewalls()...)
+}
+
+// Firewalls says, one line each, which other firewall of this host drops what sandboxes send, and the command that lets it
+// pass. It needs no open Net and changes nothing.
+func Firewalls() []string {
+	out, err := foreignDrops()
 	if err != nil {
 		out = append(out, "the firewalls of this host could not be read: "+err.Error())
 	}
-	return append(append(out, foreign...), legacyDrops()...)
+	return append(out, legacyDrops()...)
 }
 
 // foreignDrops looks for tables whose forward or input chain drops by policy and that have no rule for our links.
-func foreignDrops(own string) ([]string, error) {
+func foreignDrops() ([]string, error) {
 	conn, err := nftables.New()
 	if err != nil {
 		return nil, err
@@ -39,7 +45,7 @@ func foreignDrops(own string) ([]string, error) {
 	}
 	var out []string
 	for _, c := range chains {
-		if c.Hooknum == nil || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop || c.Table.Name == own || c.Type != nftables.ChainTypeFilter {
+		if c.Hooknum == nil || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop || strings.HasPrefix(c.Table.Name, tablePrefix) || c.Type != nftables.ChainTypeFilter {
 			continue
 		}
 		if f := c.Table.Family; f != nftables.TableFamilyIPv4 && f != nftables.TableFamilyINet {

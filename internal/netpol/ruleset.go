@@ -57,7 +57,10 @@ type entry struct {
 	stray   bool    // an allow chain is there that no element leads to; never wanted
 }
 
-func tableName(instance string) string { return "dugout_" + instance }
+// tablePrefix begins the names of our tables, one for each installation on a host.
+const tablePrefix = "dugout_"
+
+func tableName(instance string) string { return tablePrefix + instance }
 
 func openRules(instance string, subnet netip.Prefix, dns netip.Addr, deny ranges) (*ruleset, error) {
 	r := &ruleset{table: &nftables.Table{Name: tableName(instance), Family: nftables.TableFamilyINet},

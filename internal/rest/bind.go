@@ -24,11 +24,11 @@ type binder struct {
 	typ    reflect.Type
 	once   sync.Once
 	fields []field
-	body   int // index of the Body field, -1: none
+	body   []int // index of the Body field, nil: none
 }
 
 type field struct {
-	index    int
+	index    []int  // embedded structs count as written out
 	in, name string // in: path, query, header
 	def      string
 	required bool
@@ -39,14 +39,12 @@ type field struct {
 // Params lists the non-body inputs of a struct type, for the API description.
 func (b *binder) prepare() {
 	b.once.Do(func() {
-		b.body = -1
 		if b.typ.Kind() != reflect.Struct {
 			panic("rest: input is not a struct: " + b.typ.String())
 		}
-		for i := range b.typ.NumField() {
-			f := b.typ.Field(i)
+		for _, f := range reflect.VisibleFields(b.typ) {
 			if f.Name == "Body" {
-				b.body = i
+				b.body = f.Index
 				continue
 			}
 			for _, in := range []string{"path", "query", "header"} {
@@ -54,7 +52,7 @@ func (b *binder) prepare() {
 				if !ok {
 					continue
 				}
-				fd := field{index: i, in: in, name: name, def: f.Tag.Get("default"), required: in == "path" || f.Tag.Get("required") == "true"}
+				fd := field{index: f.Index, in: in, name: name, def: f.Tag.Get("default"), required: in == "path" || f.Tag.Get("required") == "true"}
 				fd.min, fd.max = intTag(f, "minimum"), intTag(f, "maximum")
 				if e := f.Tag.Get("enum"); e != "" {
 					fd.enum = strings.Split(e, ",")
@@ -94,7 +92,7 @@ func (b *binder) bind(r *http.Request, in any) error {
 		case "header":
 			vals = r.Header.Values(f.name)
 		}
-		if len(vals) == 1 && vals[0] == "" && !f.required && (f.def != "" || len(f.enum) > 0 || !isString(b.typ.Field(f.index).Type)) {
+		if len(vals) == 1 && vals[0] == "" && !f.required && (f.def != "" || len(f.enum) > 0 || !isString(b.typ.FieldByIndex(f.index).Type)) {
 			vals = nil // "limit=" says as little as no limit at all
 		}
 		if len(vals) == 0 && f.def != "" {
@@ -109,14 +107,14 @@ func (b *binder) bind(r *http.Request, in any) error {
 		if f.required && vals[0] == "" {
 			return errs.New(errs.Invalid, "%s must not be empty", f.name)
 		}
-		if err := f.set(v.Field(f.index), vals); err != nil {
+		if err := f.set(v.FieldByIndex(f.index), vals); err != nil {
 			return err
 		}
 	}
-	if b.body < 0 {
+	if b.body == nil {
 		return nil
 	}
-	return decodeBody(r, v.Field(b.body).Addr().Interface())
+	return decodeBody(r, v.FieldByIndex(b.body).Addr().Interface())
 }
 
 func isString(t reflect.Type) bool {

@@ -37,10 +37,15 @@ func (b *body) Validate() error {
 	return nil
 }
 
+// Paging is embedded: its fields are bound as if they stood in the input.
+type Paging struct {
+	Limit int    `query:"limit" minimum:"1" maximum:"9" default:"5"`
+	Min   *int64 `query:"min" minimum:"1"`
+}
+
 type input struct {
+	Paging
 	ID    string   `path:"id"`
-	Limit int      `query:"limit" minimum:"1" maximum:"9" default:"5"`
-	Min   *int64   `query:"min" minimum:"1"`
 	Sort  string   `query:"sort" enum:"a,b" default:"a"`
 	Kinds []string `query:"kinds" enum:"x,y"`
 	On    bool     `query:"on"`
@@ -79,14 +84,14 @@ func TestBind(t *testing.T) {
 	one, yes := int64(7), false
 	code, got, failure := serve(t, "/a%2Fb%3Ac/do?limit=9&min=7.0&sort=b&kinds=x&kinds[]=y&on=true&maybe=no&ratio=0.5&since=2026-01-02&text=%C3%BC+%2B&must=m&limit=1&other=1",
 		` {"NAME":"n","count":1,"flag":true,"tags":{"k":"v"},"else":[]} `, http.Header{"X-Key": {"k"}})
-	want := input{ID: "a/b:c", Limit: 9, Min: &one, Sort: "b", Kinds: []string{"x", "y"}, On: true, Maybe: &yes, Ratio: 0.5, Since: day{time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)},
+	want := input{Paging: Paging{Limit: 9, Min: &one}, ID: "a/b:c", Sort: "b", Kinds: []string{"x", "y"}, On: true, Maybe: &yes, Ratio: 0.5, Since: day{time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)},
 		Text: "ü +", Must: "m", Key: "k", Body: body{"n", 1, true, map[string]string{"k": "v"}}}
 	if diff := cmp.Diff(want, got); code != 200 || diff != "" {
 		t.Errorf("%d %+v\n%s", code, failure, diff)
 	}
 	for _, query := range []string{"must=m", "must=m&limit=&min=&sort=&kinds=&on=&maybe=&ratio=&since="} {
 		code, got, failure = serve(t, "/x/do?"+query, "", nil)
-		if diff := cmp.Diff(input{ID: "x", Limit: 5, Sort: "a", Must: "m"}, got); code != 200 || diff != "" {
+		if diff := cmp.Diff(input{Paging: Paging{Limit: 5}, ID: "x", Sort: "a", Must: "m"}, got); code != 200 || diff != "" {
 			t.Errorf("%s: %d %+v\n%s", query, code, failure, diff)
 		}
 	}

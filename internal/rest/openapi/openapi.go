@@ -146,8 +146,7 @@ func (d Document) operation(schemas *registry, rt *rest.Route, errorSchema *huma
 // input describes what package rest binds; see its tags.
 func (d Document) input(schemas *registry, rt *rest.Route, op *huma.Operation) error {
 	var inPath []string
-	for i := range rt.In.NumField() {
-		f := rt.In.Field(i)
+	for _, f := range reflect.VisibleFields(rt.In) {
 		if f.Name == "Body" {
 			if rt.BodyType == "" {
 				op.RequestBody = &huma.RequestBody{Required: f.Tag.Get("required") != "false",
