@@ -30,6 +30,15 @@ type usage struct {
 	milliCPU          int64         // limit; 0: unknown
 	memTotal          uint64        // 0: unknown
 	memUsed, memCache uint64
+	memory            memory
+}
+
+// memory is what the control group counts, in bytes; 0 also where this version of it does not count.
+type memory struct {
+	used                                               uint64 // with all caches
+	cache, anon, shmem, mapped, dirty, writeback       uint64
+	activeAnon, inactiveAnon, activeFile, inactiveFile uint64
+	unevictable, reclaimable, unreclaimable            uint64
 }
 
 // minWindow is the shortest time over which CPU use is measured: a call right after another gets the same figure.
@@ -61,8 +70,9 @@ func (w *window) percent(used time.Duration, milli int64) float64 {
 	return w.pct
 }
 
-func (h *Handler) metrics(context.Context, *struct{}) (toolbox.Metrics, error) {
-	u := read("/sys/fs/cgroup")
+// usage is a reading with the limits filled in.
+func (h *Handler) usage(root string) usage {
+	u := read(root)
 	if h.Limits.MilliCPU > 0 {
 		u.milliCPU = h.Limits.MilliCPU
 	}
@@ -72,9 +82,14 @@ func (h *Handler) metrics(context.Context, *struct{}) (toolbox.Metrics, error) {
 	if h.Limits.MemoryBytes > 0 {
 		u.memTotal = uint64(h.Limits.MemoryBytes)
 	}
-	if total, _ := meminfo(); u.memTotal == 0 || total > 0 && u.memTotal > total {
+	if total := machineMemory(); u.memTotal == 0 || total > 0 && u.memTotal > total {
 		u.memTotal = total
 	}
+	return u
+}
+
+func (h *Handler) metrics(context.Context, *struct{}) (toolbox.Metrics, error) {
+	u := h.usage("/sys/fs/cgroup")
 	now := time.Now().UTC()
 	m := toolbox.Metrics{CPUCount: int((u.milliCPU + 999) / 1000), CPUUsedPct: h.cpu.percent(u.cpu, u.milliCPU),
 		MemTotal: u.memTotal, MemUsed: u.memUsed, MemCache: u.memCache, Timestamp: now.Format(time.RFC3339Nano), TimestampUnix: now.Unix()}
@@ -105,7 +120,11 @@ func readV2(dir string) (u usage, ok bool) {
 		return usage{}, false
 	}
 	u.cpu = time.Duration(usec) * time.Microsecond
-	u.memCache = table(filepath.Join(dir, "memory.stat"))["inactive_file"]
+	m := table(filepath.Join(dir, "memory.stat"))
+	u.memCache = m["inactive_file"]
+	u.memory = memory{used: used, cache: m["file"], anon: m["anon"], shmem: m["shmem"], mapped: m["file_mapped"], dirty: m["file_dirty"], writeback: m["file_writeback"],
+		activeAnon: m["active_anon"], inactiveAnon: m["inactive_anon"], activeFile: m["active_file"], inactiveFile: m["inactive_file"],
+		unevictable: m["unevictable"], reclaimable: m["slab_reclaimable"], unreclaimable: m["slab_unreclaimable"]}
 	u.memUsed = used - min(used, u.memCache)
 	u.memTotal, _ = number(filepath.Join(dir, "memory.max"))
 	if quota, period, found := strings.Cut(content(filepath.Join(dir, "cpu.max")), " "); found {
@@ -124,7 +143,11 @@ func readV1(root string) (u usage, ok bool) {
 		return usage{}, false
 	}
 	u.cpu = time.Duration(nsec)
-	u.memCache = table(filepath.Join(root, "memory/memory.stat"))["total_inactive_file"]
+	m := table(filepath.Join(root, "memory/memory.stat"))
+	u.memCache = m["total_inactive_file"]
+	u.memory = memory{used: used, cache: m["total_cache"], anon: m["total_rss"], shmem: m["total_shmem"], mapped: m["total_mapped_file"], dirty: m["total_dirty"], writeback: m["total_writeback"],
+		activeAnon: m["total_active_anon"], inactiveAnon: m["total_inactive_anon"], activeFile: m["total_active_file"], inactiveFile: m["total_inactive_file"],
+		unevictable: m["total_unevictable"]}
 	u.memUsed = used - min(used, u.memCache)
 	if limit, ok := number(filepath.Join(root, "memory/memory.limit_in_bytes")); ok && limit < 1<<60 {
 		u.memTotal = limit
@@ -171,10 +194,14 @@ func readProc(proc string) (u usage) {
 	return u
 }
 
-// meminfo returns the memory of the machine and what of it is free, in bytes.
-func meminfo() (total, available uint64) {
-	t := table("/proc/meminfo")
-	return t["MemTotal:"] * 1024, t["MemAvailable:"] * 1024
+// machineMemory returns the memory of the machine in bytes. It does not read /proc/meminfo, which this process itself may
+// be serving.
+func machineMemory() uint64 {
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return 0
+	}
+	return uint64(si.Totalram) * uint64(si.Unit)
 }
 
 // milli is a CPU quota in thousandths of a core; 0: none.
