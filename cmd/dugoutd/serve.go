@@ -21,6 +21,7 @@ import (
 
 	"github.com/dugout-dev/dugout/internal/daemon"
 	"github.com/dugout-dev/dugout/internal/daemon/info"
+	"github.com/dugout-dev/dugout/internal/daemon/run"
 )
 
 // options of the command line, and of the environment for an engine that cannot change the command.
@@ -32,6 +33,8 @@ type options struct {
 	grace   time.Duration
 	outside bool
 	limits  info.Limits
+	memInfo int
+	cpus    string
 	debug   bool
 	version bool
 }
@@ -47,6 +50,8 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.outside, "outside-only", os.Getenv("DUGOUT_OUTSIDE_ONLY") == "1", "refuse callers from inside the sandbox")
 	f.Int64Var(&o.limits.MilliCPU, "cpu", int64(number("DUGOUT_MILLICPU", 0)), "CPU limit in thousandths of a core, for the metrics")
 	f.Int64Var(&o.limits.MemoryBytes, "memory", int64(number("DUGOUT_MEMORY", 0)), "memory limit in bytes, for the metrics")
+	f.IntVar(&o.memInfo, "meminfo-fd", number("DUGOUT_MEMINFO_FD", 0), "descriptor of /dev/fuse that is mounted on /proc/meminfo before the first request; 0: none")
+	f.StringVar(&o.cpus, "cpus", env("DUGOUT_CPUS", ""), "processors for programs, as 0,2,3; empty: all")
 	f.BoolVar(&o.debug, "debug", false, "log more")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	if err := f.Parse(args); err != nil {
@@ -88,6 +93,11 @@ func serve(args []string) int {
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 
+	cpus, err := run.ParseCPUs(o.cpus)
+	if err != nil {
+		log.Error("processors cannot be read", "error", err)
+		return 2
+	}
 	tune()
 	harden(log)
 	if o.workdir != "" {
@@ -123,7 +133,7 @@ func serve(args []string) int {
 	}
 	ready(o.readyFD) // connections now wait in the kernel until they are accepted
 	first := os.Getpid() == 1
-	d := daemon.New(daemon.Config{Version: version, Workdir: workdir, TS: o.ts, Limits: o.limits, First: first, Log: log})
+	d := daemon.New(daemon.Config{Version: version, Workdir: workdir, TS: o.ts, Limits: o.limits, CPUs: cpus, MemInfo: o.memInfo, First: first, Log: log})
 	if err := d.Serve(ctx, l); err != nil {
 		log.Error("daemon stopped serving", "error", err)
 		return 1

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dugout-dev/dugout/api"
 	"github.com/dugout-dev/dugout/internal/daemon/desktop"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
@@ -46,6 +48,8 @@ type Config struct {
 	Env     *environ.Env // nil: that of this process
 	TS      string       // the TypeScript transpiler; a missing one is told to whoever asks for TypeScript
 	Limits  info.Limits  // as far as the engine told them
+	CPUs    *unix.CPUSet // where programs run; nil: everywhere
+	MemInfo int          // descriptor of /dev/fuse that the engine mounts on /proc/meminfo; 0: none
 	First   bool         // this is the first process of the sandbox: it waits for every orphan
 	Log     *slog.Logger
 }
@@ -56,6 +60,7 @@ type Daemon struct {
 	edge    *rest.Edge
 	reaper  *reap.Reaper
 	runner  *run.Runner
+	mem     *memFile
 	info    *info.Handler
 	files   *fs.Handler
 	process *process.Handler
@@ -80,7 +85,9 @@ func New(cfg Config) *Daemon {
 	d.edge = &rest.Edge{Source: api.SourceDaemon, Log: cfg.Log, EchoMessage: true, Statuses: map[errs.Class]int{errs.Exhausted: http.StatusInsufficientStorage}}
 	d.reaper = reap.New(cfg.First)
 	d.runner = run.New(d.reaper, cfg.Log)
+	d.runner.CPUs = cfg.CPUs
 	d.info = &info.Handler{Version: cfg.Version, Workdir: cfg.Workdir, Env: cfg.Env, Limits: cfg.Limits}
+	d.mem = &memFile{log: cfg.Log, content: d.info.MemInfo, fd: cfg.MemInfo}
 	d.files = &fs.Handler{Log: cfg.Log, Edge: d.edge, Workdir: cfg.Workdir}
 	d.process = &process.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir, TS: cfg.TS}
 	d.session = &session.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
@@ -119,6 +126,7 @@ func Routes(d *Daemon) []rest.Route {
 func (d *Daemon) Handler() http.Handler { return d.handler() }
 
 func (d *Daemon) mount() http.Handler {
+	d.mem.start()
 	mux := http.NewServeMux()
 	d.edge.Mount(mux, "", Routes(d), nil)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -172,6 +180,7 @@ func (d *Daemon) Close() {
 	d.runner.Close()
 	d.process.Close()
 	d.reaper.Close()
+	d.mem.close()
 }
 
 // Listen makes the daemon's socket. What is left of an earlier one is removed. Only the daemon's own user and root may

@@ -41,7 +41,8 @@ const (
 
 var order = binary.NativeEndian
 
-// Serve answers on dev, an open /dev/fuse, with what content returns, until dev is closed or the file is unmounted. dev must
+// Serve answers on dev, an open /dev/fuse, with what content returns, until dev is closed, its read
+// deadline passes or the file is unmounted. dev must
 // have become an [os.File] after it was mounted: before, the kernel gives nothing to wait for. content must return at most 8 KiB; it is called once for each open.
 func Serve(dev *os.File, content func() []byte) error {
 	s := server{content: content, open: map[uint64][]byte{}, began: time.Now()}
@@ -51,7 +52,7 @@ func Serve(dev *os.File, content func() []byte) error {
 		switch {
 		case errors.Is(err, syscall.EINTR), errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EAGAIN): // a request that was taken back
 			continue
-		case errors.Is(err, syscall.ENODEV), errors.Is(err, os.ErrClosed): // unmounted; closed
+		case errors.Is(err, syscall.ENODEV), errors.Is(err, os.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded): // unmounted; closed; told to stop
 			return nil
 		case err != nil:
 			return err

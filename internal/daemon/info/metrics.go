@@ -73,13 +73,16 @@ func (w *window) percent(used time.Duration, milli int64) float64 {
 // usage is a reading with the limits filled in.
 func (h *Handler) usage(root string) usage {
 	u := read(root)
-	if h.Limits.MilliCPU > 0 {
+	if u.memory.used == 0 { // no control group: all is taken for programs' own
+		u.memory.used, u.memory.anon = u.memUsed, u.memUsed
+	}
+	if u.milliCPU <= 0 {
 		u.milliCPU = h.Limits.MilliCPU
 	}
 	if u.milliCPU <= 0 {
 		u.milliCPU = int64(runtime.NumCPU()) * 1000
 	}
-	if h.Limits.MemoryBytes > 0 {
+	if u.memTotal == 0 {
 		u.memTotal = uint64(h.Limits.MemoryBytes)
 	}
 	if total := machineMemory(); u.memTotal == 0 || total > 0 && u.memTotal > total {
@@ -135,14 +138,16 @@ func readV2(dir string) (u usage, ok bool) {
 
 func readV1(root string) (u usage, ok bool) {
 	used, ok1 := number(filepath.Join(root, "memory/memory.usage_in_bytes"))
-	nsec, ok2 := number(filepath.Join(root, "cpuacct/cpuacct.usage"))
-	if !ok2 {
-		nsec, ok2 = number(filepath.Join(root, "cpu,cpuacct/cpuacct.usage"))
-	}
-	if !ok1 || !ok2 {
+	if !ok1 {
 		return usage{}, false
 	}
-	u.cpu = time.Duration(nsec)
+	nsec, ok := number(filepath.Join(root, "cpuacct/cpuacct.usage"))
+	if !ok {
+		nsec, ok = number(filepath.Join(root, "cpu,cpuacct/cpuacct.usage"))
+	}
+	if u.cpu = time.Duration(nsec); !ok { // the group that counts is not shown
+		u.cpu = readProc("/proc").cpu
+	}
 	m := table(filepath.Join(root, "memory/memory.stat"))
 	u.memCache = m["total_inactive_file"]
 	u.memory = memory{used: used, cache: m["total_cache"], anon: m["total_rss"], shmem: m["total_shmem"], mapped: m["total_mapped_file"], dirty: m["total_dirty"], writeback: m["total_writeback"],

@@ -35,7 +35,9 @@ func (r *Runner) Spawn(path string, argv []string, attr *syscall.ProcAttr) (*Chi
 	r.forking.Lock()
 	mark := r.nextMark()
 	setMark(mark)
+	back := r.moveToCPUs()
 	proc, err := r.reaper.Start(path, argv, attr)
+	back()
 	r.forking.Unlock()
 	if err != nil {
 		return nil, &fs.PathError{Op: "exec", Path: path, Err: err}

@@ -46,7 +46,8 @@ type Spec struct {
 // Runner starts runs.
 type Runner struct {
 	Log    *slog.Logger
-	Budget *Budget // memory for outputs
+	Budget *Budget      // memory for outputs
+	CPUs   *unix.CPUSet // where programs run; nil: everywhere
 
 	reaper  *reap.Reaper
 	closing chan struct{}

@@ -22,7 +22,8 @@ type box struct {
 	gone bool       // it was removed, or never came to be; look it up again
 	rec  record
 	st   state
-	run  *run // nil when not running
+	run  *run  // nil when not running
+	cpus []int // chosen for the run, or for the start under way; nil: all
 }
 
 // run is the life of one first process.

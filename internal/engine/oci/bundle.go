@@ -47,11 +47,11 @@ var maskedPaths = []string{
 var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 
 // makeBundle writes b/ID/config.json and the files that config mounts from the sandbox's run tmpfs.
-func (e *Engine) makeBundle(rec record, net engine.Net) error {
-	if err := e.writeRunFiles(rec, net); err != nil {
+func (e *Engine) makeBundle(rec record, net engine.Net, cpus []int) error {
+	if err := e.writeRunFiles(rec, net, cpus); err != nil {
 		return err
 	}
-	spec, err := e.ociSpec(rec, net)
+	spec, err := e.ociSpec(rec, net, cpus)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (e *Engine) makeBundle(rec record, net engine.Net) error {
 // writeRunFiles fills the run tmpfs: sock is the one directory that the sandbox shares with the host; etc holds the three
 // files that name the sandbox and its network. They are mounted from here, not written into the layer: the layer is hostile
 // and may be full. Programs inside can edit them; the next start writes them again.
-func (e *Engine) writeRunFiles(rec record, net engine.Net) error {
+func (e *Engine) writeRunFiles(rec record, net engine.Net, cpus []int) error {
 	dir := e.run("s", rec.Spec.ID)
 	uid, gid := int(rec.IDs+rec.User.UID), int(rec.IDs+rec.User.GID)
 	if err := os.Mkdir(filepath.Join(dir, "sock"), 0o700); err != nil {
@@ -81,7 +81,11 @@ func (e *Engine) writeRunFiles(rec record, net engine.Net) error {
 		return diskError(err, "make the network files")
 	}
 	host := hostname(rec.Spec)
-	for name, text := range map[string]string{"hostname": host + "\n", "hosts": hostsFile(host, net.Addr), "resolv.conf": resolvFile(net.DNS)} {
+	files := map[string]string{"hostname": host + "\n", "hosts": hostsFile(host, net.Addr), "resolv.conf": resolvFile(net.DNS)}
+	if len(cpus) > 0 {
+		files["online"] = cpuList(cpus) + "\n"
+	}
+	for name, text := range files {
 		p := filepath.Join(dir, "etc", name)
 		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
 			return diskError(err, "make the network files")
@@ -116,7 +120,7 @@ func resolvFile(dns netip.Addr) string {
 }
 
 // ociSpec is the whole of what a sandbox gets and what it does not get.
-func (e *Engine) ociSpec(rec record, net engine.Net) (*specs.Spec, error) {
+func (e *Engine) ociSpec(rec record, net engine.Net, cpus []int) (*specs.Spec, error) {
 	id, limits := rec.Spec.ID, rec.Spec.Limits
 	mapping := []specs.LinuxIDMapping{{ContainerID: 0, HostID: rec.IDs, Size: idRangeSize}}
 	seccomp, err := e.seccomp.get()
@@ -132,14 +136,14 @@ func (e *Engine) ociSpec(rec record, net engine.Net) (*specs.Spec, error) {
 		Process: &specs.Process{
 			User:            specs.User{UID: rec.User.UID, GID: rec.User.GID, AdditionalGids: rec.User.Groups},
 			Args:            append([]string{insideDaemon, "--socket", insideRun + "/" + socketName, "--ready-fd", strconv.Itoa(readyFD)}, e.cfg.DaemonArgs...),
-			Env:             processEnv(rec),
+			Env:             e.processEnv(rec, cpus),
 			Cwd:             workdir(rec),
 			Capabilities:    capabilities(rec.User.UID == 0),
 			Rlimits:         rlimits(limits),
 			NoNewPrivileges: rec.Spec.Strict,
 			OOMScoreAdj:     e.oomScore(),
 		},
-		Mounts: e.mounts(id),
+		Mounts: e.mounts(id, cpus),
 		Linux: &specs.Linux{
 			UIDMappings: mapping,
 			GIDMappings: mapping,
@@ -180,7 +184,7 @@ const daemonPrefix = "DUGOUT_"
 
 // processEnv is the image's environment, the sandbox's over it, then what the daemon reads: the limits as they are at the
 // start, and the image's entrypoint as a JSON array.
-func processEnv(rec record) []string {
+func (e *Engine) processEnv(rec record, cpus []int) []string {
 	vars := map[string]string{
 		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME": rec.User.Home, "USER": rec.User.Name, "LOGNAME": rec.User.Name,
@@ -196,6 +200,12 @@ func processEnv(rec record) []string {
 	vars[daemonPrefix+"MILLICPU"] = strconv.FormatInt(limits.MilliCPU, 10)
 	vars[daemonPrefix+"MEMORY"] = strconv.FormatInt(limits.MemoryBytes, 10)
 	vars[daemonPrefix+"DISK"] = strconv.FormatInt(limits.DiskBytes, 10)
+	if len(cpus) > 0 {
+		vars[daemonPrefix+"CPUS"] = cpuList(cpus)
+	}
+	if e.fuse {
+		vars[daemonPrefix+"MEMINFO_FD"] = strconv.Itoa(meminfoFD)
+	}
 	if len(rec.Spec.Image.Entrypoint) > 0 {
 		b, _ := json.Marshal(rec.Spec.Image.Entrypoint) // strings can always be written
 		vars[daemonPrefix+"ENTRYPOINT"] = string(b)
@@ -260,7 +270,7 @@ func (e *Engine) oomScore() *int {
 	return nil
 }
 
-func (e *Engine) mounts(id string) []specs.Mount {
+func (e *Engine) mounts(id string, cpus []int) []specs.Mount {
 	bind := func(source, destination string, options ...string) specs.Mount {
 		return specs.Mount{Type: "bind", Source: source, Destination: destination, Options: append([]string{"bind", "nosuid", "nodev"}, options...)}
 	}
@@ -279,6 +289,9 @@ func (e *Engine) mounts(id string) []specs.Mount {
 		if _, err := os.Stat(p); err == nil {
 			mounts = append(mounts, bind(p, p, "noexec", "ro"))
 		}
+	}
+	if len(cpus) > 0 { // what sysconf reads
+		mounts = append(mounts, bind(e.run("s", id, "etc", "online"), "/sys/devices/system/cpu/online", "noexec", "ro"))
 	}
 	mounts = append(mounts, e.cgroupMounts(id)...)
 	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {

@@ -157,6 +157,9 @@ func checkCgroups(cfg Config) []Finding {
 			}
 		}
 	}
+	if !haveFuse() {
+		findings = append(findings, finding("meminfo", false, "programs in sandboxes see the host's memory: there is no "+fuseDevice, "modprobe fuse"))
+	}
 	for _, problem := range c.problems {
 		findings = append(findings, finding("swap limit", false, problem, "boot with swapaccount=1, or switch swap off"))
 	}

@@ -88,7 +88,7 @@ func (w *watcher) close() {
 // follow makes r the run of b and watches it. Call it holding the lock of the box.
 func (e *Engine) follow(b *box, pidfd int) error {
 	r := &run{pidfd: pidfd, ended: make(chan struct{})}
-	b.set(func() { b.run = r })
+	b.set(func() { b.run, b.cpus = r, b.st.CPUs })
 	err := e.watch.add(pidfd, func() {
 		close(r.ended)
 		if !e.begin() {
@@ -100,7 +100,7 @@ func (e *Engine) follow(b *box, pidfd int) error {
 		}()
 	})
 	if err != nil {
-		b.set(func() { b.run = nil })
+		b.set(func() { b.run, b.cpus = nil, nil })
 		r.close()
 	}
 	return err
@@ -147,7 +147,7 @@ func (e *Engine) finish(ctx context.Context, b *box, r *run, asked bool) error {
 	if werr := e.writeState(b.id, st); err == nil {
 		err = werr
 	}
-	b.set(func() { b.st, b.run = st, nil })
+	b.set(func() { b.st, b.run, b.cpus = st, nil, nil })
 	r.close()
 	if !asked && st.Reason != engine.ReasonStopped {
 		status, _ := e.status(b)

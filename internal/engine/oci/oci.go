@@ -80,7 +80,9 @@ type Engine struct {
 	lockFile *os.File
 	bootID   string
 	seccomp  seccompProfiles
-	canClone bool // overlay takes a detached idmapped mount as lower (kernel 6.15 and later)
+	canClone bool  // overlay takes a detached idmapped mount as lower (kernel 6.15 and later)
+	cpus     []int // of the host
+	fuse     bool  // /proc/meminfo inside shows the sandbox's own memory
 	problems []string
 	crash    func(point string) // failpoints; never nil, does nothing outside tests
 
@@ -148,6 +150,10 @@ func open(ctx context.Context, cfg Config, log *slog.Logger, crash func(string))
 		return nil, err
 	}
 	e.problems = append(e.problems, e.cg.problems...)
+	e.cpus = hostCPUs()
+	if e.fuse = haveFuse(); !e.fuse {
+		e.problems = append(e.problems, noFuse)
+	}
 	if e.spawn = newSpawner(2); e.spawn == nil {
 		return nil, errs.New(errs.Internal, "cannot start the process spawner")
 	}

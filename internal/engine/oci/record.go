@@ -48,6 +48,7 @@ type state struct {
 	StartTime uint64 // of Pid, in clock ticks since boot: with Pid and BootID it names a process for ever
 	Stopping  bool   // a Stop has begun: an end is not an exit by itself
 	Net       engine.Net
+	CPUs      []int // where programs run; empty: everywhere
 	StartedAt time.Time
 	StoppedAt time.Time
 	Reason    string

@@ -96,8 +96,8 @@ func versionAtLeast(version, floor string) bool {
 }
 
 // runContainer runs the bundle of a sandbox and returns the pid of its first process once the daemon says that it
-// listens. When it fails, something may be left: the caller cleans up.
-func (e *Engine) runContainer(ctx context.Context, id string) (int, error) {
+// listens. fuse, when not nil, reaches the daemon as [meminfoFD]. When it fails, something may be left: the caller cleans up.
+func (e *Engine) runContainer(ctx context.Context, id string, fuse *os.File) (int, error) {
 	bundle := e.run("b", id)
 	pidFile := bundle + "/pid"
 	logFile := bundle + "/log.json"
@@ -112,17 +112,21 @@ func (e *Engine) runContainer(ctx context.Context, id string) (int, error) {
 		return 0, errs.Wrap(err, errs.Internal, "cannot open %s", os.DevNull)
 	}
 	defer null.Close()
+	pass := []*os.File{readyChild}
+	if fuse != nil {
+		pass = append(pass, fuse)
+	}
 	cmd := exec.Cmd{
 		Path: e.runc.path,
 		Args: []string{"runc", "--root", e.run("runc"), "--log", logFile, "--log-format", "json", "run", "--detach",
-			"--bundle", bundle, "--pid-file", pidFile, "--preserve-fds", "1", id},
+			"--bundle", bundle, "--pid-file", pidFile, "--preserve-fds", strconv.Itoa(len(pass)), id},
 		// No garbage collection: runc lives for some milliseconds.
 		Env:        []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOGC=off", "GOMEMLIMIT=256MiB"},
 		Dir:        "/",
 		Stdin:      null,
 		Stdout:     null,
 		Stderr:     null,
-		ExtraFiles: []*os.File{readyChild},
+		ExtraFiles: pass,
 		// If this process dies, runc dies and makes nothing more, so that what the next one finds stays as it is.
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true},
 	}

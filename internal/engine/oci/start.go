@@ -59,7 +59,7 @@ func (e *Engine) start(ctx context.Context, b *box, net engine.Net) (err error) 
 		return errs.New(errs.Internal, "the writable layer of sandbox %s is lost", id)
 	}
 	st := before
-	st.Phase, st.BootID, st.Net = phaseStarting, e.bootID, net
+	st.Phase, st.BootID, st.Net, st.CPUs = phaseStarting, e.bootID, net, e.pickCPUs(b, rec.Spec.Limits.MilliCPU)
 	if err := e.writeState(id, st); err != nil {
 		return err
 	}
@@ -69,6 +69,7 @@ func (e *Engine) start(ctx context.Context, b *box, net engine.Net) (err error) 
 		if err == nil {
 			return
 		}
+		b.set(func() { b.cpus = nil })
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
 		if cerr := e.clean(undo, id); cerr != nil {
@@ -103,11 +104,18 @@ func (e *Engine) start(ctx context.Context, b *box, net engine.Net) (err error) 
 	if err := e.makeCgroups(id); err != nil {
 		return err
 	}
-	if err := e.makeBundle(rec, net); err != nil {
+	if err := e.makeBundle(rec, net, st.CPUs); err != nil {
 		return err
 	}
 	e.crash("start-bundle")
-	pid, err := e.runContainer(ctx, id)
+	fuse, err := e.openFuse()
+	if err != nil {
+		return err
+	}
+	if fuse != nil {
+		defer fuse.Close()
+	}
+	pid, err := e.runContainer(ctx, id, fuse)
 	if err != nil {
 		return err
 	}
@@ -117,6 +125,11 @@ func (e *Engine) start(ctx context.Context, b *box, net engine.Net) (err error) 
 			unix.Close(pidfd)
 		}
 		return errs.Wrap(err, errs.Internal, "the first process of the sandbox ended at once")
+	}
+	if fuse != nil {
+		if err := mountMeminfo(pidfd, fuse); err != nil { // it shows the host's memory then
+			e.log.WarnContext(ctx, "meminfo could not be mounted", "sandbox", id, "error", err)
+		}
 	}
 	st.Phase, st.Pid, st.StartTime, st.StartedAt = phaseRunning, pid, started, time.Now().UTC()
 	st.StoppedAt, st.Reason, st.ExitCode, st.OOMKills, st.Stopping = time.Time{}, "", -1, 0, false

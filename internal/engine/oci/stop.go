@@ -105,7 +105,7 @@ func (e *Engine) destroy(ctx context.Context, b *box) error {
 		return err
 	}
 	if r != nil {
-		b.set(func() { b.run = nil })
+		b.set(func() { b.run, b.cpus = nil, nil })
 		r.close()
 	}
 	e.ids.give(rec.IDs)
