@@ -90,6 +90,9 @@ func (e *Engine) writeRunFiles(rec record, net engine.Net, cpus []int) error {
 		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
 			return diskError(err, "make the network files")
 		}
+		if name == "online" { // the kernel's word, not the sandbox's
+			continue
+		}
 		if err := os.Chown(p, int(rec.IDs), int(rec.IDs)); err != nil {
 			return diskError(err, "make the network files")
 		}

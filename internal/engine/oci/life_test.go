@@ -2,10 +2,13 @@ package oci_test
 
 import (
 	"context"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/dugout-dev/dugout/internal/engine"
+	"github.com/dugout-dev/dugout/internal/engine/oci"
 )
 
 func TestLife(t *testing.T) {
@@ -32,5 +35,32 @@ func TestLife(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// Sandboxes with fewer cores than the host are spread over its processors, also over those that an earlier process started.
+func TestProcessorsAreSpread(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs two processors")
+	}
+	h := newHost(t, "dir")
+	seen := map[string]int{}
+	online := func(e *oci.Engine) {
+		id := h.started(e, func(s *engine.Spec) { s.Limits.MilliCPU = 1000 }).Spec.ID
+		r := sh(t, e, id, "cat /sys/devices/system/cpu/online")
+		cpu := strings.TrimSpace(r.Result)
+		if _, err := strconv.Atoi(cpu); err != nil {
+			t.Fatalf("not one processor: %q", r.Result)
+		}
+		seen[cpu]++
+	}
+	e := h.open()
+	online(e)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	online(h.open())
+	if len(seen) != 2 {
+		t.Errorf("two sandboxes are on %v", seen)
 	}
 }

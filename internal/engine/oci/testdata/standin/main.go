@@ -19,6 +19,9 @@ func main() {
 	socket := flag.String("socket", "", "path of the unix socket")
 	readyFD := flag.Int("ready-fd", -1, "descriptor that gets one byte when the socket is there")
 	flag.Parse()
+	if fd, err := strconv.Atoi(os.Getenv("DUGOUT_MEMINFO_FD")); err == nil {
+		syscall.Close(fd) // /proc/meminfo is not served here: reading it fails at once
+	}
 	runtime.LockOSThread()
 	hdr, data := [2]uint32{0x20080522, 0}, [6]uint32{}
 	const prCapAmbient, clearAll, prSetDumpable = 47, 4, 4
