@@ -17,12 +17,78 @@ type Execute struct {
 	Timeout *uint32           `json:"timeout,omitempty" doc:"Seconds until the command and everything it started is killed; absent or 0: never."`
 	Cwd     *string           `json:"cwd,omitempty" doc:"Working directory; absent or empty: that of the daemon."`
 	Envs    map[string]string `json:"envs,omitempty" doc:"Environment on top of the sandbox's."`
+
+	// Additions to the 0.x wire.
+	Split     bool   `json:"split,omitempty" doc:"Give the command one pipe for standard output and one for standard error, and answer with stdout and stderr too. The order of what it writes to the two can then differ a little in result. Without it both are one pipe and the order is exact."`
+	User      string `json:"user,omitempty" doc:"Name or uid of the sandbox's user to run as. Where the daemon is not root, this needs sudo in the image. Absent: the daemon's own."`
+	Stdin     string `json:"stdin,omitempty" doc:"Text for standard input, which then ends. Absent: empty."`
+	StdinData []byte `json:"stdinData,omitempty" doc:"Bytes for standard input, in base64; in place of stdin."`
+	OpenStdin bool   `json:"openStdin,omitempty" doc:"Keep standard input open for clients that connect to the execution; it must have an id."`
 }
 
 // Executed answers POST /process/execute.
 type Executed struct {
 	ExitCode int    `json:"exitCode" doc:"Exit code; -1 when a signal killed the command or it could not be started."`
 	Result   string `json:"result" doc:"Standard output and error, interleaved as written. At most 64 MiB, then a line says that the rest was dropped. Bytes that are not UTF-8 come as U+FFFD."`
+
+	Stdout *string `json:"stdout,omitempty" doc:"Standard output alone, when the request said split. An addition to the 0.x wire, not sent to Go clients before 0.188."`
+	Stderr *string `json:"stderr,omitempty" doc:"Standard error alone, in the same cases."`
+}
+
+// Signal is the body of POST /process/execution/{id}/signal. An addition to the 0.x wire.
+type Signal struct {
+	Signal string `json:"signal" doc:"Name, with or without SIG: HUP, INT, QUIT, KILL, USR1, USR2, TERM, CONT, STOP, TSTP, WINCH, …"`
+}
+
+// Types of the events of POST /process/execute/stream and of the messages of GET /process/execution/{id}/connect. Additions to
+// the 0.x wire.
+const (
+	EventStart   = "start"
+	EventStdout  = "stdout"
+	EventStderr  = "stderr"
+	EventGap     = "gap"
+	EventTimeout = "timeout"
+	EventExit    = "exit"
+)
+
+// StreamOutput is the data of a stdout or stderr event. Exactly one of Text and Data is there.
+type StreamOutput struct {
+	Offset int64  `json:"offset" doc:"Place of the first byte in all that the command wrote, both streams together."`
+	Text   string `json:"text,omitempty" doc:"What it wrote."`
+	Data   []byte `json:"data,omitempty" doc:"What it wrote, in base64, where it is not UTF-8."`
+}
+
+// StreamGap is the data of a gap event: output that is no longer kept.
+type StreamGap struct {
+	Offset int64 `json:"offset" doc:"Place of the first byte that is missing."`
+	Length int64 `json:"length" doc:"Number of bytes that are missing."`
+}
+
+// StreamStart is the data of the start event.
+type StreamStart struct {
+	ID     string `json:"id" doc:"Id of the execution."`
+	Offset int64  `json:"offset" doc:"Where the output that follows begins."`
+}
+
+// StreamExit is the data of the exit and timeout events.
+type StreamExit struct {
+	ExitCode int    `json:"exitCode" doc:"Exit code; -1 when a signal killed the command or it could not be started."`
+	Signal   string `json:"signal,omitempty" doc:"Name of the signal that killed the shell."`
+	TimedOut bool   `json:"timedOut,omitempty" doc:"It was killed when its timeout passed."`
+	Offset   int64  `json:"offset" doc:"Number of bytes it wrote."`
+}
+
+// ConnectMessage is a text message on GET /process/execution/{id}/connect. Binary messages of the daemon are one byte for the
+// stream, 1 or 2, and output; those of the client are standard input.
+type ConnectMessage struct {
+	Type string `json:"type" enum:"start,gap,exit,eof,signal" doc:"From the daemon: start, gap, exit. From the client: eof ends standard input, signal sends one."`
+
+	ID       string `json:"id,omitempty" doc:"start: id of the execution."`
+	Offset   int64  `json:"offset,omitempty" doc:"start: where the output that follows begins; gap: place of the first missing byte; exit: number of bytes written."`
+	Length   int64  `json:"length,omitempty" doc:"gap: number of missing bytes."`
+	ExitCode *int   `json:"exitCode,omitempty" doc:"exit: exit code, -1 when a signal killed it."`
+	TimedOut bool   `json:"timedOut,omitempty" doc:"exit: it was killed when its timeout passed."`
+	Signal   string `json:"signal,omitempty" doc:"exit: name of the signal that killed the shell; signal: name of the one to send."`
 }
 
 // CodeRun is the body of POST /process/code-run.
@@ -47,7 +113,10 @@ type Execution struct {
 	Running  bool    `json:"running" doc:"It has not ended yet."`
 	TimedOut bool    `json:"timedOut,omitempty" doc:"It was killed when its timeout passed."`
 	ExitCode *int    `json:"exitCode,omitempty" doc:"Exit code, once it ended."`
-	Result   *string `json:"result,omitempty" doc:"Its whole output, once it ended."`
+	Signal   string  `json:"signal,omitempty" doc:"Name of the signal that killed the shell, once it ended."`
+	Result   *string `json:"result,omitempty" doc:"Its whole output, once it ended; the last 4 MiB of one that was started as a stream."`
+	Stdout   *string `json:"stdout,omitempty" doc:"Standard output alone, when the request said split."`
+	Stderr   *string `json:"stderr,omitempty" doc:"Standard error alone, when the request said split."`
 
 	Artifacts *Artifacts `json:"artifacts,omitempty" doc:"What a program showed besides text, once it ended."`
 }

@@ -64,6 +64,25 @@ func GroupID(name string) (gid int, ok bool) {
 	return gid, ok
 }
 
+// maxGroups bounds the groups of one user, as the kernel does for a process (NGROUPS_MAX).
+const maxGroups = 65536
+
+// GroupsOf returns the gids of the groups that list the user as a member; his own group is not among them unless it does.
+func GroupsOf(name string) (gids []int) {
+	lines(groupFile, func(f []string) bool {
+		if len(f) < 4 || len(gids) >= maxGroups {
+			return true
+		}
+		for m := range strings.SplitSeq(f[3], ",") {
+			if n, err := strconv.Atoi(f[2]); m == name && err == nil && n >= 0 {
+				gids = append(gids, n)
+			}
+		}
+		return true
+	})
+	return gids
+}
+
 // lines calls fn with the fields of each line until it returns false.
 func lines(path string, fn func(fields []string) bool) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)

@@ -215,9 +215,9 @@ func (r *Runner) watch(run *Run, collected <-chan struct{}) {
 		case <-run.proc.Done(): // both, when the daemon was replaced meanwhile: it had ended
 		default:
 			run.timedOut.Store(true)
+			run.proc.KillTree()
+			<-run.proc.Done()
 		}
-		run.proc.KillTree()
-		<-run.proc.Done()
 	case <-run.kill:
 		run.proc.KillTree()
 		<-run.proc.Done()

@@ -64,6 +64,18 @@ func Args(shell, command string) ([]string, *os.File, error) {
 	return []string{shell, "-c", loader}, f, nil
 }
 
+// spareLoader is loader for a command that comes on descriptor 3, because standard input is the caller's.
+const spareLoader = `eval 'exec 3<&-;' "$(cat <&3)"`
+
+// ArgsBeside is [Args] for a command that has a standard input: a long command travels on descriptor 3, nil: it does not.
+func ArgsBeside(shell, command string) ([]string, *os.File, error) {
+	argv, f, err := Args(shell, command)
+	if f != nil {
+		argv[2] = spareLoader
+	}
+	return argv, f, err
+}
+
 // LookPath finds a program in a search path; "" when it is not there.
 func LookPath(name, path string) string {
 	for dir := range strings.SplitSeq(path, ":") {
