@@ -61,7 +61,7 @@ type StreamOutput struct {
 // StreamGap is the data of a gap event: output that is no longer kept.
 type StreamGap struct {
 	Offset int64 `json:"offset" doc:"Place of the first byte that is missing."`
-	Length int64 `json:"length" doc:"Number of bytes that are missing."`
+	Length int64 `json:"length" doc:"Number of bytes that are missing; 0: all that came later, because the output was over its limit."`
 }
 
 // StreamStart is the data of the start event.
@@ -85,7 +85,7 @@ type ConnectMessage struct {
 
 	ID       string `json:"id,omitempty" doc:"start: id of the execution."`
 	Offset   int64  `json:"offset,omitempty" doc:"start: where the output that follows begins; gap: place of the first missing byte; exit: number of bytes written."`
-	Length   int64  `json:"length,omitempty" doc:"gap: number of missing bytes."`
+	Length   int64  `json:"length,omitempty" doc:"gap: number of missing bytes, 0: all that came later."`
 	ExitCode *int   `json:"exitCode,omitempty" doc:"exit: exit code, -1 when a signal killed it."`
 	TimedOut bool   `json:"timedOut,omitempty" doc:"exit: it was killed when its timeout passed."`
 	Signal   string `json:"signal,omitempty" doc:"exit: name of the signal that killed the shell; signal: name of the one to send."`
@@ -114,7 +114,7 @@ type Execution struct {
 	TimedOut bool    `json:"timedOut,omitempty" doc:"It was killed when its timeout passed."`
 	ExitCode *int    `json:"exitCode,omitempty" doc:"Exit code, once it ended."`
 	Signal   string  `json:"signal,omitempty" doc:"Name of the signal that killed the shell, once it ended."`
-	Result   *string `json:"result,omitempty" doc:"Its whole output, once it ended; the last 4 MiB of one that was started as a stream."`
+	Result   *string `json:"result,omitempty" doc:"Its whole output, once it ended; the last 8 MiB of one that was started as a stream."`
 	Stdout   *string `json:"stdout,omitempty" doc:"Standard output alone, when the request said split."`
 	Stderr   *string `json:"stderr,omitempty" doc:"Standard error alone, when the request said split."`
 

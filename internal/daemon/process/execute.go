@@ -1,66 +1,18 @@
 //go:build linux
 
-// Package process serves one-shot processes: commands for the shell, and programs in Python, JavaScript and TypeScript.
-//
-// A request that names itself with the header X-Dugout-Execution-Id can be repeated: while the execution runs the second
-// request waits for the same one, after its end it gets the same result. The last 64 results are kept, together at most
-// 16 MiB and each for 10 minutes; an id whose result is gone answers 410 with the exit code and is not run again.
 package process
 
 import (
-	"context"
-	"log/slog"
 	"net/http"
-	"strconv"
+	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
 	"github.com/dugout-dev/dugout/internal/daemon/shell"
 	"github.com/dugout-dev/dugout/internal/errs"
-	"github.com/dugout-dev/dugout/internal/rest"
 )
-
-// maxBody limits the body of a request to run something, in bytes.
-const maxBody = 32 << 20
-
-// Handler serves the routes of this package.
-type Handler struct {
-	Log     *slog.Logger
-	Runner  *run.Runner
-	Env     *environ.Env
-	Edge    *rest.Edge
-	Workdir string // where commands run that name no directory
-	TS      string // path of the TypeScript transpiler
-
-	live  atomic.Int64
-	works sync.WaitGroup
-	kept  kept
-}
-
-// Routes lists the operations. A nil handler will do for describing them.
-func (h *Handler) Routes() []rest.Route {
-	return []rest.Route{
-		rest.Stream("POST", "/process/execute", "ExecuteCommand", h.execute, rest.Tag("process"), rest.MaxBody(maxBody), rest.Answers[toolbox.Executed](),
-			rest.Summary("Run a shell command"),
-			rest.Description("The command has no standard input. When the timeout passes, the command and everything it started is killed, and the answer is 408 with the output until then. A background process that keeps the output open is not waited for longer than 200 ms; it lives on.")),
-		rest.Stream("POST", "/process/code-run", "CodeRun", h.codeRun, rest.Tag("process"), rest.MaxBody(maxBody), rest.Answers[toolbox.CodeRan](),
-			rest.Summary("Run a program"),
-			rest.Description("Runs source text in Python, JavaScript or TypeScript. Charts that a Python program shows with matplotlib come as artifacts.")),
-		rest.Stream("GET", "/process/execution/{id}", "GetExecution", h.execution, rest.Tag("process"), rest.Answers[toolbox.Execution](),
-			rest.Summary("Get an execution by the id that its request gave it")),
-	}
-}
-
-// Close waits for what still runs. The caller has closed the runner before.
-func (h *Handler) Close() {
-	h.works.Wait()
-	h.kept.close()
-}
 
 type executeIn struct {
 	ID   string `header:"X-Dugout-Execution-Id" doc:"Names the execution, so that the request can be repeated without running the command twice."`
@@ -68,42 +20,114 @@ type executeIn struct {
 }
 
 func (h *Handler) execute(w http.ResponseWriter, r *http.Request, in *executeIn) error {
-	b := in.Body
+	ex, err := h.start(r, in.ID, in.Body, false)
+	if err != nil {
+		return err
+	}
+	return h.answer(w, r, ex)
+}
+
+// start checks a request to run a command and runs it. The caller must release what it gets.
+func (h *Handler) start(r *http.Request, id string, b toolbox.Execute, ring bool) (*execution, error) {
+	if err := h.check(id, b); err != nil {
+		return nil, err
+	}
+	who, err := h.identity(r.Context(), b.User)
+	if err != nil {
+		return nil, err
+	}
+	if len(b.Command) > shell.MaxInline && who.sudo != "" && (b.Stdin != "" || len(b.StdinData) > 0 || b.OpenStdin) {
+		return nil, errs.New(errs.Invalid, "command must be at most %d bytes when it has standard input and runs as another user by sudo, got %d", shell.MaxInline, len(b.Command))
+	}
+	var opened error
+	ex, err := h.beginAs(id, b, b.Timeout, func(ex *execution) {
+		ex.command, ex.split = &b, b.Split
+		if ring {
+			ex.out = run.NewRing(h.Runner.Budget, run.MaxRing)
+			ex.split = true
+		}
+		if b.OpenStdin {
+			opened = ex.input.open()
+		}
+	}, func(ex *execution) {
+		if opened != nil {
+			ex.fail(-1, "%v\n", opened)
+			return
+		}
+		h.perform(ex, who)
+	})
+	return ex, err
+}
+
+func (h *Handler) check(id string, b toolbox.Execute) error {
 	switch {
 	case strings.TrimSpace(b.Command) == "":
 		return errs.New(errs.Invalid, "command must not be empty")
 	case strings.IndexByte(b.Command, 0) >= 0:
 		return errs.New(errs.Invalid, "command must not contain a NUL byte")
+	case b.Cwd != nil && (strings.IndexByte(*b.Cwd, 0) >= 0 || len(*b.Cwd) > 4096):
+		return errs.New(errs.Invalid, "cwd must be at most 4096 bytes without a NUL byte")
+	case b.Stdin != "" && len(b.StdinData) > 0, b.OpenStdin && (b.Stdin != "" || len(b.StdinData) > 0):
+		return errs.New(errs.Invalid, "stdin, stdinData and openStdin exclude each other")
+	case b.OpenStdin && id == "":
+		return errs.New(errs.Invalid, "openStdin needs the header %s: nobody could connect otherwise", toolbox.ExecutionIDHeader)
 	}
+	return environ.Check(b.Envs)
+}
+
+// perform runs the command of ex to its end.
+func (h *Handler) perform(ex *execution, who identity) {
+	b := ex.command
 	dir := h.Workdir
 	if b.Cwd != nil && *b.Cwd != "" {
-		if strings.IndexByte(*b.Cwd, 0) >= 0 || len(*b.Cwd) > 4096 {
-			return errs.New(errs.Invalid, "cwd must be at most 4096 bytes without a NUL byte")
-		}
-		dir = *b.Cwd
-		if dir[0] != '/' {
+		if dir = *b.Cwd; dir[0] != '/' {
 			dir = h.Workdir + "/" + dir
 		}
 	}
-	if err := environ.Check(b.Envs); err != nil {
-		return err
-	}
-	ex, err := h.begin(in.ID, b, b.Timeout, func(ex *execution) {
-		sh := shell.Pick(h.getenv(b.Envs))
-		argv, stdin, err := shell.Args(sh, b.Command)
-		if err != nil {
-			ex.fail(-1, "%v\n", err)
-			return
-		}
-		if stdin != nil {
-			defer func() { _ = stdin.Close() }()
-		}
-		h.step(ex, run.Spec{Path: sh, Argv: argv, Env: h.Env.List(b.Envs), Dir: dir, Stdin: stdin, Out: ex.out})
-	})
+	given, err := givenInput(b)
 	if err != nil {
-		return err
+		ex.fail(-1, "%v\n", err)
+		return
 	}
-	return h.answer(w, r, ex)
+	spec := run.Spec{Dir: dir, Stdin: given, Cred: who.cred, Out: ex.out}
+	if given != nil {
+		defer func() { _ = given.Close() }()
+	}
+	if b.OpenStdin {
+		spec.Stdin = ex.input.their
+	}
+	if ex.split {
+		spec.Out, spec.Err = ex.out.Stream(run.Stdout), ex.out.Stream(run.Stderr)
+	}
+	sh := shell.Pick(h.getenv(b.Envs))
+	var script *os.File
+	if spec.Stdin == nil {
+		spec.Argv, script, err = shell.Args(sh, b.Command)
+		spec.Stdin = script
+	} else if spec.Argv, script, err = shell.ArgsBeside(sh, b.Command); script != nil {
+		spec.Files = []*os.File{script}
+	}
+	if err != nil {
+		ex.fail(-1, "%v\n", err)
+		return
+	}
+	if script != nil {
+		defer func() { _ = script.Close() }()
+	}
+	spec.Env = h.Env.List(who.environ(b.Envs))
+	spec.Path, spec.Argv = who.wrap(sh, spec.Argv)
+	h.step(ex, spec)
+}
+
+// givenInput returns the standard input that the request brought; nil: none.
+func givenInput(b *toolbox.Execute) (*os.File, error) {
+	switch {
+	case b.Stdin != "":
+		return run.MemFile("stdin", []byte(b.Stdin))
+	case len(b.StdinData) > 0:
+		return run.MemFile("stdin", b.StdinData)
+	}
+	return nil, nil
 }
 
 // getenv looks a variable up as a child with these extra variables will see it.
@@ -114,36 +138,4 @@ func (h *Handler) getenv(extra map[string]string) func(string) string {
 		}
 		return h.Env.Get(name)
 	}
-}
-
-type executionIn struct {
-	ID   string `path:"id" doc:"Id given with the request."`
-	Wait int    `query:"wait" minimum:"0" maximum:"60" doc:"Seconds to wait for the end."`
-}
-
-func (h *Handler) execution(w http.ResponseWriter, r *http.Request, in *executionIn) error {
-	ex, err := h.kept.find(in.ID)
-	if err != nil {
-		return err
-	}
-	defer ex.release()
-	if in.Wait > 0 {
-		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(in.Wait)*time.Second)
-		defer cancel()
-		select {
-		case <-ex.done:
-		case <-ctx.Done():
-		}
-	}
-	select {
-	case <-ex.done:
-	default:
-		h.Edge.Write(w, http.StatusOK, toolbox.Execution{ID: ex.id, Running: true})
-		return nil
-	}
-	timedOut := ""
-	if ex.timedOut {
-		timedOut = `"timedOut":true,`
-	}
-	return writeJSON(w, http.StatusOK, `{"id":"`+ex.id+`","running":false,`+timedOut+`"exitCode":`+strconv.Itoa(ex.exit)+`,"result":`, ex)
 }

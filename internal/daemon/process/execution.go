@@ -3,18 +3,16 @@
 package process
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"net/http"
+	"os"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
-	"github.com/dugout-dev/dugout/api"
 	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
 	"github.com/dugout-dev/dugout/internal/errs"
-	"github.com/dugout-dev/dugout/internal/rest"
 )
 
 // execution is one command or program, from its request to the last answer about it.
@@ -23,12 +21,19 @@ type execution struct {
 	sum     [32]byte
 	started time.Time
 	timeout time.Duration
+	split   bool // standard error has a pipe of its own
 	out     *run.Output
+	input   input
 	done    chan struct{}
 	refs    atomic.Int32
+	command *toolbox.Execute // nil: a program of code-run
+
+	mu  sync.Mutex // guards run; held from before a program starts until run is set
+	run *run.Run   // the program that runs now, or ran last
 
 	// Set before done is closed.
 	exit     int
+	signal   syscall.Signal
 	timedOut bool
 	charts   []toolbox.Chart
 }
@@ -53,7 +58,7 @@ func (ex *execution) left() time.Duration {
 // fail ends the execution before or instead of a program.
 func (ex *execution) fail(exit int, format string, args ...any) {
 	ex.exit = exit
-	_, _ = fmt.Fprintf(ex.out, format, args...)
+	_, _ = fmt.Fprintf(ex.out.Stream(run.Stderr), format, args...)
 }
 
 // hold and release count who still needs the output; the last one gives its memory back.
@@ -64,15 +69,28 @@ func (ex *execution) release() {
 	}
 }
 
+// ended reports whether the execution is over.
+func (ex *execution) ended() bool {
+	select {
+	case <-ex.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // launch does the work of ex in its own goroutine, so that a client that leaves does not end it.
 func (h *Handler) launch(ex *execution, work func()) {
 	h.works.Add(1)
 	go func() {
 		defer h.works.Done()
-		defer h.live.Add(-1)
 		work()
+		ex.input.close()
+		h.ending.RLock() // whoever hands the executions over sees this one before or after its end, not between
+		defer h.ending.RUnlock()
 		ex.out.Seal()
 		h.kept.finish(ex)
+		h.live.remove(ex)
 		close(ex.done)
 		ex.release()
 	}()
@@ -81,21 +99,45 @@ func (h *Handler) launch(ex *execution, work func()) {
 // step runs one program of ex and waits for it.
 func (h *Handler) step(ex *execution, spec run.Spec) {
 	spec.Timeout = ex.left()
+	ex.mu.Lock()
 	r, err := h.Runner.Start(spec)
 	if err != nil {
+		ex.mu.Unlock()
 		ex.fail(-1, "%v\n", err)
 		return
 	}
+	ex.run = r
+	ex.mu.Unlock()
+	ex.input.given()
+	ex.await(r)
+}
+
+// await waits for the end of a program.
+func (ex *execution) await(r *run.Run) {
 	<-r.Done()
-	ex.exit, ex.timedOut = r.ExitCode(), r.TimedOut()
+	ex.exit, ex.signal, ex.timedOut = r.ExitCode(), r.ExitSignal(), r.TimedOut()
 }
 
 // begin starts work under an id, or attaches to what runs or ran under it. The caller must release what it gets.
 func (h *Handler) begin(id string, body any, timeout *uint32, work func(ex *execution)) (*execution, error) {
+	return h.beginAs(id, body, timeout, nil, work)
+}
+
+// beginAs is begin for executions that need more than a beginning: prepare is called before anybody can see the new one.
+func (h *Handler) beginAs(id string, body any, timeout *uint32, prepare func(*execution), work func(*execution)) (*execution, error) {
 	if id != "" && !validID(id) {
 		return nil, errs.New(errs.Invalid, "%s must be 1 to 64 characters of A-Z a-z 0-9 _ -", toolbox.ExecutionIDHeader)
 	}
 	ex := h.newExecution(id, timeout)
+	if prepare != nil {
+		prepare(ex)
+	}
+	mine := false
+	defer func() {
+		if !mine {
+			ex.input.close()
+		}
+	}()
 	ex.hold()
 	if id != "" {
 		ex.sum = sumOf(body)
@@ -103,74 +145,122 @@ func (h *Handler) begin(id string, body any, timeout *uint32, work func(ex *exec
 			return other, err
 		}
 	}
-	if h.live.Add(1) > maxLive {
-		h.live.Add(-1)
+	if !h.live.add(ex) {
 		return nil, errs.New(errs.Busy, "%d executions are running already, the most at one time", maxLive)
 	}
 	if id != "" {
 		if other, err := h.kept.claim(ex); err != nil || other != nil {
-			h.live.Add(-1)
+			h.live.remove(ex)
 			return other, err
 		}
 	}
+	mine = true
 	h.launch(ex, func() { work(ex) })
 	return ex, nil
 }
 
-// answer waits for ex and sends its outcome.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, ex *execution) error {
-	defer ex.release()
-	select {
-	case <-ex.done:
-	case <-r.Context().Done():
-		return nil // the client left; the work goes on
-	}
-	if ex.timedOut {
-		return h.answerTimeout(w, r, ex)
-	}
-	head := fmt.Sprintf(`{"exitCode":%d,"result":`, ex.exit)
-	return writeJSON(w, http.StatusOK, head, ex)
+// live is the executions that have not ended.
+type live struct {
+	mu  sync.Mutex // guards all
+	all map[*execution]struct{}
 }
 
-// tail is how much of the output the message of a timeout repeats, in bytes.
-const tail = 2 << 10
-
-func (h *Handler) answerTimeout(w http.ResponseWriter, r *http.Request, ex *execution) error {
-	msg := fmt.Sprintf("the command ran into its timeout of %d seconds and was killed with all its processes", int64(ex.timeout/time.Second))
-	switch size := ex.out.Size(); {
-	case size > tail:
-		msg += fmt.Sprintf("; the last %d of %d bytes of its output:\n", tail, size) + ex.out.Tail(tail)
-	case size > 0:
-		msg += "; its output until then:\n" + ex.out.Tail(tail)
+func (l *live) add(ex *execution) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.all) >= maxLive {
+		return false
 	}
-	head, err := json.Marshal(api.Error{Path: r.URL.Path, Timestamp: time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), StatusCode: http.StatusRequestTimeout,
-		Reason: msg, Message: msg, Code: "PROCESS_EXECUTION_TIMEOUT", Source: api.SourceDaemon, Method: r.Method, RequestID: rest.RequestID(r.Context())})
+	if l.all == nil {
+		l.all = map[*execution]struct{}{}
+	}
+	l.all[ex] = struct{}{}
+	return true
+}
+
+func (l *live) remove(ex *execution) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.all, ex)
+}
+
+func (l *live) list() []*execution {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]*execution, 0, len(l.all))
+	for ex := range l.all {
+		out = append(out, ex)
+	}
+	return out
+}
+
+// input is standard input that stays open for clients that connect. The zero one is shut.
+type input struct {
+	mu    sync.Mutex    // guards f and theirs; held while a message is written
+	f     *os.File      // our end of the pipe
+	their *os.File      // the program's end, until it has it
+	over  chan struct{} // closed by close
+	once  sync.Once
+}
+
+// open makes the pipe.
+func (in *input) open() error {
+	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusRequestTimeout, string(bytes.TrimSuffix(head, []byte("}")))+`,"result":`, ex)
+	in.f, in.their, in.over = w, r, make(chan struct{})
+	return nil
 }
 
-// writeJSON sends an object that begins with head and ends with the output and the charts of ex. The output is not copied.
-func writeJSON(w http.ResponseWriter, status int, head string, ex *execution) error {
-	var end []byte
-	if len(ex.charts) > 0 {
-		b, err := json.Marshal(toolbox.Artifacts{Charts: ex.charts})
-		if err != nil {
-			return err
+// write hands p to the program and waits until it or the pipe took it, or until stop is closed.
+func (in *input) write(p []byte, stop <-chan struct{}) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.f == nil {
+		return os.ErrClosed
+	}
+	f, through := in.f, make(chan struct{})
+	var helper sync.WaitGroup
+	helper.Go(func() {
+		select {
+		case <-stop:
+		case <-in.over:
+		case <-through:
+			return
 		}
-		end = append([]byte(`,"artifacts":`), b...)
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	if _, err := w.Write([]byte(head)); err != nil {
-		return err
-	}
-	if err := ex.out.WriteJSON(w); err != nil {
-		return err
-	}
-	_, err := w.Write(append(end, '}'))
+		_ = f.SetWriteDeadline(time.Unix(1, 0))
+	})
+	_, err := f.Write(p)
+	close(through)
+	helper.Wait()
+	_ = f.SetWriteDeadline(time.Time{})
 	return err
+}
+
+// given closes the program's end here: the program has it.
+func (in *input) given() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.their != nil {
+		_ = in.their.Close()
+		in.their = nil
+	}
+}
+
+// close ends standard input. It may be called again. A write that waits is given up.
+func (in *input) close() {
+	if in.over == nil {
+		return
+	}
+	in.once.Do(func() { close(in.over) })
+	in.given()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.f != nil {
+		_ = in.f.Close()
+		in.f = nil
+	}
 }
 
 func validID(s string) bool {

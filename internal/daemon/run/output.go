@@ -19,12 +19,16 @@ const (
 	// line says so.
 	MaxOutput = 64 << 20
 	// MaxRing is how much of a run's output is kept, in bytes, where the end is kept and not the beginning.
-	MaxRing = 4 << 20
+	MaxRing = 8 << 20
 	// MaxHeld bounds the output held for all runs together, in bytes: what is over it is dropped the same way.
 	MaxHeld = 256 << 20
 
 	minChunk = 4 << 10
 	maxChunk = 1 << 20
+
+	// ringSlack is how much a ring keeps behind the slowest reader, in bytes: what was sent to a client that then breaks off may
+	// not have arrived.
+	ringSlack = 4 << 20
 
 	// MaxReaders is how many can read one output along at the same time.
 	MaxReaders = 64
@@ -83,7 +87,7 @@ type Output struct {
 	changed chan struct{} // closed when there is something new; nil: nobody waits for that
 	room    chan struct{} // closed when a reader went on; nil: nobody waits for that
 	readers map[*Reader]struct{}
-	absent  *Reader // stands for those who were reading along when the daemon was replaced, until one is back
+	absent  *Reader // stands for those who left without a word or because the daemon was replaced, until one is back
 }
 
 type chunk struct {
@@ -260,7 +264,7 @@ func (o *Output) grow(s Stream, need int) bool {
 		}
 	} else {
 		for len(o.chunks) > 0 && o.taken+size+chunkCost > o.max && !o.hurry {
-			if r := o.slowest(); r != nil && r.pos < o.chunks[0].off+int64(len(o.chunks[0].data)) {
+			if r := o.slowest(); r != nil && r.pos-min(ringSlack, o.max/2) < o.chunks[0].off+int64(len(o.chunks[0].data)) {
 				o.waitFor(r)
 				return true
 			}
@@ -502,6 +506,21 @@ func (r *Reader) Close() {
 	r.o.wake(&r.o.room)
 }
 
+// Leave is Close for a reader whose client may come back: the program waits for him as for one who is slow.
+func (r *Reader) Leave() {
+	r.o.mu.Lock()
+	defer r.o.mu.Unlock()
+	if _, ok := r.o.readers[r]; !ok || !r.o.ring || r.lost {
+		delete(r.o.readers, r)
+		return
+	}
+	if old := r.o.absent; old != nil {
+		r.pos = min(r.pos, old.pos)
+		delete(r.o.readers, old)
+	}
+	r.o.absent = r
+}
+
 // Pos returns the offset of what comes next.
 func (r *Reader) Pos() int64 {
 	r.o.mu.Lock()
@@ -584,6 +603,10 @@ func (o *Output) waitFor(r *Reader) {
 	default:
 		if r.pos == pos {
 			r.lost = true
+		}
+		if r.lost && r == o.absent {
+			delete(o.readers, r)
+			o.absent = nil
 		}
 	}
 }

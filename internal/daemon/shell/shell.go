@@ -41,8 +41,8 @@ func Pick(getenv func(string) string) string {
 	return "/bin/sh"
 }
 
-// maxInline is the longest command, in bytes, that travels as an argument: the kernel's limit for one is 128 KiB.
-const maxInline = 100 << 10
+// MaxInline is the longest command, in bytes, that travels as an argument: the kernel's limit for one is 128 KiB.
+const MaxInline = 100 << 10
 
 // loader runs what it finds on its standard input, which from then on is empty. It goes through eval and not through
 // `sh -s`, because a shell that reads its script from standard input lets the first child that reads eat the rest of it.
@@ -51,7 +51,7 @@ const loader = `eval 'exec </dev/null;' "$(cat)"`
 // Args returns the arguments that make shell run command, and its standard input, nil: empty. `$0` is the shell,
 // exit codes, heredocs and line numbers are those of the command in all of bash, dash, zsh and busybox.
 func Args(shell, command string) ([]string, *os.File, error) {
-	if len(command) <= maxInline {
+	if len(command) <= MaxInline {
 		if command[0] == '-' || command[0] == '+' { // would be read as an option
 			command = " " + command
 		}
