@@ -47,6 +47,7 @@ type Config struct {
 	Workdir string       // absolute; where relative paths and commands start
 	Env     *environ.Env // nil: that of this process
 	TS      string       // the TypeScript transpiler; a missing one is told to whoever asks for TypeScript
+	Git     string       // the git library's program, for images without git; a missing one is told to whoever asks
 	Limits  info.Limits  // as far as the engine told them
 	CPUs    *unix.CPUSet // where programs run; nil: everywhere
 	MemInfo int          // descriptor of /dev/fuse that the engine mounts on /proc/meminfo; 0: none
@@ -93,7 +94,7 @@ func New(cfg Config) *Daemon {
 	d.session = &session.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.pty = &pty.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.interp = &interp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
-	d.git = &git.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
+	d.git = &git.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir, Library: cfg.Git}
 	d.lsp = &lsp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Workdir: cfg.Workdir}
 	d.port = &port.Handler{Log: cfg.Log, Edge: d.edge}
 	d.desktop = &desktop.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}

@@ -26,10 +26,11 @@ const (
 	Timeout               // the deadline passed
 	Gone                  // existed, ended
 	Busy                  // too many requests at once
+	Unreachable           // somebody outside, whom the caller named, could not be reached or did not answer as agreed
 )
 
 var names = [...]string{"internal", "invalid", "unauthenticated", "denied", "not_found", "conflict", "wrong_state",
-	"too_large", "exhausted", "unimplemented", "unavailable", "timeout", "gone", "busy"}
+	"too_large", "exhausted", "unimplemented", "unavailable", "timeout", "gone", "busy", "unreachable"}
 
 func (c Class) String() string {
 	if int(c) < len(names) {

@@ -31,7 +31,7 @@ type Edge struct {
 var statuses = map[errs.Class]int{
 	errs.Internal: 500, errs.Invalid: 400, errs.Unauthenticated: 401, errs.Denied: 403, errs.NotFound: 404, errs.Conflict: 409,
 	errs.WrongState: 400, errs.TooLarge: 413, errs.Exhausted: 400, errs.Unimplemented: 422, errs.Unavailable: 503,
-	errs.Timeout: 408, errs.Gone: 410, errs.Busy: 429,
+	errs.Timeout: 408, errs.Gone: 410, errs.Busy: 429, errs.Unreachable: 502,
 }
 
 // codes are the stable codes of errors that carry none of their own.
