@@ -537,7 +537,7 @@ func TestArchivesAtATime(t *testing.T) {
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	var ends []*io.PipeWriter
-	for range fs.MaxArchives {
+	for i := range fs.MaxArchives {
 		r, w := io.Pipe()
 		ends = append(ends, w)
 		wg.Go(func() {
@@ -552,12 +552,19 @@ func TestArchivesAtATime(t *testing.T) {
 				_ = res.Body.Close()
 			}
 		})
+		name := fmt.Sprintf("%d", i)
+		if _, err := w.Write(made(t, tar.Header{Name: name})[:1024]); err != nil { // without the end
+			t.Fatal(err)
+		}
+		daemontest.Until(t, "the first entry", func() bool { _, err := os.Stat(dir + "/" + name); return err == nil })
 	}
 	body := made(t, tar.Header{Name: "a"})
-	daemontest.Until(t, "the limit to be reached", func() bool {
-		r := d.Do("POST", "/files/archive"+q("path", dir), body)
-		return r.Status == 429 && strings.Contains(string(r.Body), "TOO_MANY_ARCHIVES")
-	})
+	if r := d.Do("POST", "/files/archive"+q("path", dir), body); r.Status != 429 || !strings.Contains(string(r.Body), "TOO_MANY_ARCHIVES") {
+		t.Errorf("one more: %d %s", r.Status, r.Body)
+	}
+	if r := d.Do("GET", "/files/archive"+q("path", dir), nil); r.Status != 429 {
+		t.Errorf("one more to pack: %d %s", r.Status, r.Body)
+	}
 	for _, w := range ends {
 		_, _ = w.Write(body)
 		_ = w.Close()

@@ -5,12 +5,10 @@ package fs
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -128,7 +126,7 @@ func (h *Handler) moveAcross(ctx context.Context, from, to string) error {
 	if _, err := os.Lstat(to); err == nil {
 		return errs.New(errs.Conflict, "%s exists already", clip(to))
 	}
-	if err := copyTree(ctx, from, to, 0); err != nil {
+	if err := copyAcross(ctx, from, to); err != nil {
 		_ = os.RemoveAll(to)
 		return fault(err, from)
 	}
@@ -136,71 +134,6 @@ func (h *Handler) moveAcross(ctx context.Context, from, to string) error {
 		h.Log.WarnContext(ctx, "the source of a move could not be removed", "error", err)
 	}
 	return nil
-}
-
-// copyTree copies a file or a directory with modes, times, owners where that is allowed, and symbolic links as they are.
-func copyTree(ctx context.Context, from, to string, depth int) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if depth > maxDepth {
-		return errs.New(errs.Invalid, "%s: directories are nested more than %d deep", clip(from), maxDepth)
-	}
-	st, err := os.Lstat(from)
-	if err != nil {
-		return err
-	}
-	switch m := st.Mode(); {
-	case m.IsDir():
-		if err := os.Mkdir(to, 0o700); err != nil {
-			return err
-		}
-		entries, err := readDir(from, 100*maxResults)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if err := copyTree(ctx, filepath.Join(from, e.Name()), filepath.Join(to, e.Name()), depth+1); err != nil {
-				return err
-			}
-		}
-	case m.IsRegular():
-		if err := copyFile(from, to); err != nil {
-			return err
-		}
-	case m&fs.ModeSymlink != 0:
-		dest, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return os.Symlink(dest, to)
-	default:
-		return notRegular(from, st)
-	}
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		_ = os.Lchown(to, int(sys.Uid), int(sys.Gid))
-	}
-	if err := os.Chmod(to, st.Mode()); err != nil {
-		return err
-	}
-	return os.Chtimes(to, st.ModTime(), st.ModTime())
-}
-
-func copyFile(from, to string) error {
-	in, _, err := openRegular(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in) // copy_file_range where the kernel can
-	if e := out.Close(); err == nil {
-		err = e
-	}
-	return err
 }
 
 type permissionsIn struct {
@@ -215,9 +148,12 @@ func (h *Handler) permissions(_ context.Context, in *permissionsIn) (rest.None, 
 	if err != nil {
 		return rest.None{}, err
 	}
-	if _, err := os.Stat(path); err != nil {
+	// One file is looked at and changed, whatever stands at the path meanwhile.
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return rest.None{}, fault(err, path)
 	}
+	defer func() { _ = unix.Close(fd) }()
 	uid, err := account("user", in.Owner, func(n string) (int, bool) { u, ok := accounts.UserByName(n); return u.UID, ok })
 	if err != nil {
 		return rest.None{}, err
@@ -233,12 +169,12 @@ func (h *Handler) permissions(_ context.Context, in *permissionsIn) (rest.None, 
 		}
 	}
 	if uid >= 0 || gid >= 0 { // before the mode: a change of owner clears the set-id bits
-		if err := os.Chown(path, uid, gid); err != nil {
+		if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
 			return rest.None{}, fault(err, path)
 		}
 	}
 	if in.Mode != "" {
-		if err := os.Chmod(path, mode); err != nil {
+		if err := os.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode); err != nil {
 			return rest.None{}, fault(err, path)
 		}
 	}

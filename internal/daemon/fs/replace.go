@@ -74,20 +74,26 @@ func replaceIn1(path string, pattern, value []byte) error {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		target = real
 	}
-	temp := filepath.Join(filepath.Dir(target), ".dugout-"+id.Token(12))
-	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	dir, base, err := beside(target, st)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	temp := ".dugout-" + id.Token(12)
+	f, err := dir.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	inPlace := err != nil && errors.Is(err, fs.ErrPermission)
 	if inPlace { // the file may be ours to write where its directory is not: the new text waits without a name
 		f, err = os.CreateTemp("", ".dugout-")
 		if err == nil {
-			temp = f.Name()
+			err = os.Remove(f.Name())
 		}
+	} else if err == nil {
+		defer func() { _ = dir.Remove(temp) }()
 	}
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	defer func() { _ = os.Remove(temp) }()
 	w := bufio.NewWriterSize(f, replaceBuffer)
 	if _, err := substitute(w, in, pattern, value, false); err != nil {
 		return err
@@ -103,7 +109,7 @@ func replaceIn1(path string, pattern, value []byte) error {
 		if err := f.Chmod(st.Mode()); err != nil {
 			return err
 		}
-		return os.Rename(temp, target)
+		return dir.Rename(temp, base)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err

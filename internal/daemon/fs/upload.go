@@ -50,8 +50,13 @@ func put(path string, from io.Reader) (int64, error) {
 	if st != nil {
 		mode = st.Mode().Perm()
 	}
-	temp := filepath.Join(filepath.Dir(target), ".dugout-"+id.Token(12))
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	dir, base, err := beside(target, st)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = dir.Close() }()
+	temp := ".dugout-" + id.Token(12)
+	f, err := dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		if st != nil && errors.Is(err, fs.ErrPermission) {
 			return putInPlace(target, from)
@@ -66,12 +71,33 @@ func put(path string, from io.Reader) (int64, error) {
 		err = e
 	}
 	if err == nil {
-		err = os.Rename(temp, target)
+		err = dir.Rename(temp, base)
 	}
 	if err != nil {
-		_ = os.Remove(temp)
+		_ = dir.Remove(temp)
 	}
 	return n, err
+}
+
+// beside opens the directory of a file that is going to be replaced by a rename, so that what is renamed is what was written,
+// also when that directory is exchanged meanwhile. st is the file as it was looked at; nil: there was none.
+func beside(path string, st fs.FileInfo) (dir *os.Root, base string, err error) {
+	dir, err = os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, "", err
+	}
+	base = filepath.Base(path)
+	if st != nil {
+		now, err := dir.Lstat(base)
+		if err == nil && !os.SameFile(now, st) {
+			err = errs.New(errs.Conflict, "%s was exchanged in this moment; try again", clip(path))
+		}
+		if err != nil {
+			_ = dir.Close()
+			return nil, "", err
+		}
+	}
+	return dir, base, nil
 }
 
 // replaceable reports whether a rename over the file changes nothing but its content.
