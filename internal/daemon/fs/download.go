@@ -40,7 +40,21 @@ func (h *Handler) download(w http.ResponseWriter, r *http.Request, in *pathIn) e
 	head.Set("Expires", "0")
 	head.Set("Cache-Control", "must-revalidate")
 	head.Set("Pragma", "public")
-	http.ServeContent(wide{w}, r, "", st.ModTime(), content)
+	out := &wide{ResponseWriter: w}
+	http.ServeContent(out, r, "", st.ModTime(), content)
+	if out.refused == 0 {
+		return nil
+	}
+	for _, name := range []string{"Content-Description", "Content-Transfer-Encoding", "Content-Disposition", "Content-Length", "X-Content-Type-Options"} {
+		head.Del(name)
+	}
+	why := errs.New(errs.Invalid, "the range %s does not lie within the %d bytes of %s", clip(r.Header.Get("Range")), st.Size(), clip(path)).WithCode("RANGE_NOT_SATISFIABLE")
+	if out.refused == http.StatusPreconditionFailed {
+		why = errs.New(errs.Invalid, "%s is not as the condition of the request wants it", clip(path)).WithCode("PRECONDITION_FAILED")
+	}
+	body := h.Edge.Body(r, why)
+	body.StatusCode = out.refused
+	h.Edge.Write(w, out.refused, body)
 	return nil
 }
 
@@ -69,11 +83,31 @@ const copyBuffer = 512 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
 
-// wide makes io.Copy send large pieces.
-type wide struct{ http.ResponseWriter }
+// wide makes io.Copy send large pieces. Errors, which the library answers in plain text, are kept from the client.
+type wide struct {
+	http.ResponseWriter
+	refused int // the status of an error; 0: none
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *wide) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		w.refused = status
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *wide) Write(b []byte) (int, error) {
+	if w.refused != 0 {
+		return len(b), nil
+	}
+	return w.ResponseWriter.Write(b)
+}
 
 // ReadFrom implements io.ReaderFrom.
-func (w wide) ReadFrom(r io.Reader) (int64, error) {
+func (w *wide) ReadFrom(r io.Reader) (int64, error) {
 	return copyWide(w.ResponseWriter, r)
 }
 

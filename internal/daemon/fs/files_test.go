@@ -5,6 +5,7 @@ package fs_test
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -402,6 +403,40 @@ func TestDownload(t *testing.T) {
 	}
 	if r := d.Do("GET", url, nil, "If-Modified-Since", time.Now().Add(time.Hour).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")); r.Status != 304 {
 		t.Errorf("unchanged: %d", r.Status)
+	}
+	later := time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)
+	for _, tc := range []struct {
+		header, value, more, with string
+		status                    int
+		body, code                string
+	}{
+		{"Range", "bytes=-3", "", "", 206, "789", ""},
+		{"Range", "bytes=8-", "", "", 206, "89", ""},
+		{"Range", "bytes=8-100", "", "", 206, "89", ""},
+		{"Range", "lines=1-2", "", "", 416, "", "RANGE_NOT_SATISFIABLE"},
+		{"Range", "bytes=10-", "", "", 416, "", "RANGE_NOT_SATISFIABLE"},
+		{"Range", "bytes=2-4", "If-Range", later, 200, "0123456789", ""},
+		{"If-Unmodified-Since", "Mon, 02 Jan 2006 15:04:05 GMT", "", "", 412, "", "PRECONDITION_FAILED"},
+		{"If-Match", `"x"`, "", "", 412, "", "PRECONDITION_FAILED"},
+		{"If-None-Match", "*", "", "", 304, "", ""},
+	} {
+		head := []string{tc.header, tc.value}
+		if tc.more != "" {
+			head = append(head, tc.more, tc.with)
+		}
+		r := d.Do("GET", url, nil, head...)
+		if r.Status != tc.status || tc.code == "" && string(r.Body) != tc.body {
+			t.Errorf("%v: %d %q", head, r.Status, r.Body)
+		}
+		var e api.Error
+		if tc.code != "" {
+			if r.JSON(t, &e); e.Code != tc.code || e.StatusCode != tc.status || e.Source != api.SourceDaemon || e.Reason != e.Message || r.Header.Get("Content-Disposition") != "" {
+				t.Errorf("%v: %s %v", head, r.Body, r.Header)
+			}
+		}
+	}
+	if r := d.Do("GET", url, nil, "Range", "bytes=0-1,5-6"); r.Status != 206 || !strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/byteranges") {
+		t.Errorf("two ranges: %d %q", r.Status, r.Body)
 	}
 	if r := d.Do("GET", "/files/download?path=/proc/version", nil); r.Status != 200 || len(r.Body) == 0 {
 		t.Errorf("a file that tells no size: %d, %d bytes", r.Status, len(r.Body))

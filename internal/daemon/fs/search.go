@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/dugout-dev/dugout/api/toolbox"
+	"github.com/dugout-dev/dugout/internal/daemon/caller"
 	"github.com/dugout-dev/dugout/internal/errs"
 )
 
@@ -43,6 +44,7 @@ func (h *Handler) search(w http.ResponseWriter, r *http.Request, in *searchIn) e
 	}
 	if out.Truncated {
 		w.Header().Set(truncatedHeader, "true")
+		out.Truncated = !caller.Of(r).Strict()
 	}
 	h.Edge.Write(w, http.StatusOK, out)
 	return nil
