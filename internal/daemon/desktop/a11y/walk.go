@@ -4,6 +4,7 @@ package a11y
 
 import (
 	"context"
+	"math"
 	"strings"
 
 	"github.com/dugout-dev/dugout/api/toolbox"
@@ -174,7 +175,7 @@ func (w *walk) node(at ref, answers []*dbus.Reply) *toolbox.AccessibilityNode {
 	if r, err := answers[askExtents].Read("(iiii)"); err == nil {
 		r.Struct()
 		v := [4]int32{int32(r.Uint32()), int32(r.Uint32()), int32(r.Uint32()), int32(r.Uint32())}
-		if !r.Bad() {
+		if !r.Bad() && v[0] != math.MinInt32 && v[1] != math.MinInt32 { // that means: nowhere
 			n.Bounds = toolbox.AccessibilityBounds{X: int(v[0]), Y: int(v[1]), Width: int(v[2]), Height: int(v[3])}
 		}
 	}
