@@ -109,7 +109,7 @@ func (p *Platform) startRunner(ctx context.Context, version, key string, cfg con
 	if err != nil {
 		return "", "", err
 	}
-	host, err := runner.New(ctx, runner.Config{Version: version, Key: key, Dir: cfg.DataDir, MaxSandboxes: int(cfg.Runner.MaxSandboxes),
+	host, err := runner.New(ctx, runner.Config{Version: version, Key: key, Dir: cfg.DataDir, MaxSandboxes: int(cfg.Runner.MaxSandboxes), OTelEndpoint: cfg.Runner.OTelEndpoint,
 		FreeMemory: 512 << 20, FreeDisk: 1 << 30}, runner.Deps{Engine: parts.Engine, Network: parts.Network, Images: parts.Images, Metrics: metrics, Log: p.log})
 	if err != nil {
 		return "", "", err

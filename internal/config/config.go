@@ -57,6 +57,7 @@ type Runner struct {
 	AllowPrivate  []netip.Prefix `key:"allow_private" flag:"allow-private" doc:"Private networks that sandboxes may reach; none by default."`
 	NetworkSubnet string         `key:"network_subnet" flag:"network-subnet" doc:"IPv4 network sandboxes get their addresses from, e.g. 10.200.0.0/18. Empty: a free one."`
 	ReadySlots    int64          `key:"ready_slots" flag:"ready-slots" min:"0" max:"256" doc:"Networks kept ready for the next sandboxes."`
+	OTelEndpoint  string         `key:"otel_endpoint" flag:"otel-endpoint" doc:"OTLP/HTTP collector that sandboxes send their metrics, spans and logs to, reached from inside them; a sandbox's own DAYTONA_OTEL_ENDPOINT wins. Empty: none."`
 	MaxSandboxes  int64          `key:"max_sandboxes" flag:"max-sandboxes" min:"1" max:"100000" doc:"Sandboxes this runner holds at most."`
 }
 

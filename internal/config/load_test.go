@@ -97,6 +97,7 @@ runner:
   network_subnet: 10.200.0.0/18
   ready_slots: 0
   max_sandboxes: 7
+  otel_endpoint: http://10.1.2.3:4318
 limits:
   max_cpu_per_sandbox: 2
   max_memory_per_sandbox: 3

@@ -36,6 +36,7 @@ import (
 	"github.com/dugout-dev/dugout/internal/daemon/reap"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
 	"github.com/dugout-dev/dugout/internal/daemon/session"
+	"github.com/dugout-dev/dugout/internal/daemon/telemetry"
 	"github.com/dugout-dev/dugout/internal/daemon/watch"
 	"github.com/dugout-dev/dugout/internal/errs"
 	"github.com/dugout-dev/dugout/internal/rest"
@@ -61,6 +62,7 @@ type Daemon struct {
 	edge    *rest.Edge
 	reaper  *reap.Reaper
 	runner  *run.Runner
+	export  *telemetry.Exporter
 	mem     *memFile
 	info    *info.Handler
 	files   *fs.Handler
@@ -82,12 +84,15 @@ func New(cfg Config) *Daemon {
 	if cfg.Env == nil {
 		cfg.Env = environ.FromProcess()
 	}
-	d := &Daemon{log: cfg.Log}
+	d := &Daemon{export: &telemetry.Exporter{}}
+	cfg.Log = slog.New(d.export.LogHandler(cfg.Log.Handler()))
+	d.log = cfg.Log
 	d.edge = &rest.Edge{Source: api.SourceDaemon, Log: cfg.Log, EchoMessage: true, Statuses: map[errs.Class]int{errs.Exhausted: http.StatusInsufficientStorage}}
 	d.reaper = reap.New(cfg.First)
 	d.runner = run.New(d.reaper, cfg.Log)
 	d.runner.CPUs = cfg.CPUs
-	d.info = &info.Handler{Version: cfg.Version, Workdir: cfg.Workdir, Env: cfg.Env, Limits: cfg.Limits}
+	d.info = &info.Handler{Version: cfg.Version, Workdir: cfg.Workdir, Env: cfg.Env, Limits: cfg.Limits, Telemetry: d.export}
+	d.export.Metrics = d.info.Gauges
 	d.mem = &memFile{log: cfg.Log, content: d.info.MemInfo, fd: cfg.MemInfo}
 	d.files = &fs.Handler{Log: cfg.Log, Edge: d.edge, Workdir: cfg.Workdir}
 	d.process = &process.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir, TS: cfg.TS}
@@ -138,10 +143,38 @@ func (d *Daemon) mount() http.Handler {
 			d.port.Pass(w, r)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		d.trace(w, r, mux)
 	})
 	return d.idle.watch(rest.WithRequestID(d.edge.Recover(top)))
 }
+
+// trace lets mux answer and reports the request as a span, while telemetry is sent.
+func (d *Daemon) trace(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
+	if _, on := d.export.Running(); !on {
+		mux.ServeHTTP(w, r)
+		return
+	}
+	status, begin, parent := &seenStatus{ResponseWriter: w}, time.Now(), r.Header.Get("Traceparent")
+	defer func() {
+		d.export.Span(telemetry.Span{Name: r.Pattern, Begin: begin, End: time.Now(), Status: status.code, Parent: parent})
+	}()
+	mux.ServeHTTP(status, r)
+}
+
+// seenStatus remembers the status of an answer.
+type seenStatus struct {
+	http.ResponseWriter
+	code int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (s *seenStatus) WriteHeader(code int) {
+	s.code = code
+	s.ResponseWriter.WriteHeader(code)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (s *seenStatus) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 // Serve answers on l until ctx ends. It returns when the listener is closed and the requests under way have been given a
 // moment to finish.
@@ -170,6 +203,7 @@ func (d *Daemon) Serve(ctx context.Context, l net.Listener) error {
 // Close kills what was started and waits for it.
 func (d *Daemon) Close() {
 	d.idle.close()
+	d.export.Stop()
 	d.session.Close()
 	d.pty.Close()
 	d.interp.Close()

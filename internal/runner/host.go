@@ -55,6 +55,7 @@ type Config struct {
 	FreeDisk     int64  // bytes that must stay free where sandboxes are kept
 	Dir          string // where sandboxes are kept, to measure the disk
 	StopGrace    time.Duration
+	OTelEndpoint string // of the collector for sandboxes that name none; "": none
 }
 
 // Deps of a runner. Network may be nil: sandboxes then have loopback only.
@@ -258,7 +259,15 @@ func (h *Host) start(ctx context.Context, sid string, policy Policy) (st engine.
 	h.mu.Lock()
 	h.running[sid] = net.Slot
 	h.mu.Unlock()
-	return h.deps.Engine.Start(ctx, sid, net)
+	if st, err = h.deps.Engine.Start(ctx, sid, net); err != nil {
+		return st, err
+	}
+	if st.Spec.Env[otelVar] != "" {
+		if err := h.initDaemon(ctx, sid); err != nil { // the sandbox works; its telemetry does not
+			h.log.WarnContext(ctx, "telemetry of a sandbox was not started", "sandbox", sid, "error", err)
+		}
+	}
+	return st, nil
 }
 
 // Start runs a stopped sandbox again, with its disk as it was.

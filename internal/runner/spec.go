@@ -42,6 +42,9 @@ func (h *Host) engineSpec(sid string, spec wire.Spec) (engine.Spec, Policy, erro
 		"DAYTONA_SANDBOX_ID": sid, "DAYTONA_SANDBOX_SNAPSHOT": spec.Snapshot, "DAYTONA_SANDBOX_USER": user,
 		"DAYTONA_ORGANIZATION_ID": spec.Organization, "DAYTONA_REGION_ID": spec.Region,
 	}
+	if h.cfg.OTelEndpoint != "" {
+		env[otelVar] = h.cfg.OTelEndpoint
+	}
 	for k, v := range spec.Env {
 		env[k] = v
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
+	"github.com/dugout-dev/dugout/internal/daemon/telemetry"
 	"github.com/dugout-dev/dugout/internal/errs"
 	"github.com/dugout-dev/dugout/internal/rest"
 )
@@ -19,11 +20,14 @@ type Handler struct {
 	Workdir string
 	Env     *environ.Env
 	Limits  Limits
+	// Telemetry is started by POST /init where the environment names a collector; nil: never.
+	Telemetry *telemetry.Exporter
 
 	mu    sync.Mutex // guards token
 	token string
 
-	cpu window
+	cpu      window // of those who ask
+	exported window // of telemetry
 }
 
 // Routes lists the operations. A nil handler will do for describing them.
@@ -34,7 +38,7 @@ func (h *Handler) Routes() []rest.Route {
 		rest.Typed("GET", "/user-home-dir", "GetUserHomeDir", h.home, tag, rest.Summary("Home directory of the sandbox's user")),
 		rest.Typed("GET", "/project-dir", "GetProjectDir", h.home, tag, rest.Summary("Home directory, under its old name"), rest.Deprecated()),
 		rest.Typed("GET", "/work-dir", "GetWorkDir", h.workdir, tag, rest.Summary("Directory where relative paths and commands start")),
-		rest.Typed("POST", "/init", "Initialize", h.init, tag, rest.Summary("Give the daemon the sandbox's token"), rest.Description("The platform calls it after a start; it may be called again.")),
+		rest.Typed("POST", "/init", "Initialize", h.init, tag, rest.Summary("Give the daemon the sandbox's token, and start telemetry"), rest.Description("Where the sandbox's environment has DAYTONA_OTEL_ENDPOINT, metrics, spans and the daemon's log go there from now on. It may be called again.")),
 		rest.Typed("POST", "/env", "UpdateEnv", h.env, tag, rest.Summary("Change the environment of processes started from now on"),
 			rest.Description("Answers the environment that they will get.")),
 		rest.Typed("GET", "/system/metrics", "GetSystemMetrics", h.metrics, tag, rest.Summary("Use of CPU, memory and disk")),
@@ -57,8 +61,11 @@ type initIn struct{ Body toolbox.Init }
 
 func (h *Handler) init(_ context.Context, in *initIn) (toolbox.Message, error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.token = in.Body.Token
+	h.mu.Unlock()
+	if err := h.startTelemetry(in.Body.Token); err != nil {
+		return toolbox.Message{}, err
+	}
 	return toolbox.Message{Message: "initialized"}, nil
 }
 

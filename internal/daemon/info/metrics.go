@@ -92,16 +92,21 @@ func (h *Handler) usage(root string) usage {
 }
 
 func (h *Handler) metrics(context.Context, *struct{}) (toolbox.Metrics, error) {
+	return h.measure(&h.cpu), nil
+}
+
+// measure reads all figures. Each caller has a window of its own, so that one does not shorten the other's.
+func (h *Handler) measure(w *window) toolbox.Metrics {
 	u := h.usage("/sys/fs/cgroup")
 	now := time.Now().UTC()
-	m := toolbox.Metrics{CPUCount: int((u.milliCPU + 999) / 1000), CPUUsedPct: h.cpu.percent(u.cpu, u.milliCPU),
+	m := toolbox.Metrics{CPUCount: int((u.milliCPU + 999) / 1000), CPUUsedPct: w.percent(u.cpu, u.milliCPU),
 		MemTotal: u.memTotal, MemUsed: u.memUsed, MemCache: u.memCache, Timestamp: now.Format(time.RFC3339Nano), TimestampUnix: now.Unix()}
 	var fs unix.Statfs_t
 	if unix.Statfs("/", &fs) == nil {
 		size := uint64(fs.Bsize)
 		m.DiskTotal, m.DiskFree, m.DiskUsed = fs.Blocks*size, fs.Bavail*size, (fs.Blocks-fs.Bfree)*size
 	}
-	return m, nil
+	return m
 }
 
 // read takes the counters from the control group that is visible below root, version 2 or 1, or else from the process table.
