@@ -99,9 +99,7 @@ for suite in "${suites[@]}"; do
 		install_typescript
 		for package in @daytona/sdk @daytonaio/sdk; do
 			echo "-- $package"
-			for file in "$here"/typescript/*.cjs; do
-				E2E_PACKAGE=$package NODE_PATH=$cache/npm/node_modules node "$file" || failed=1
-			done
+			E2E_PACKAGE=$package NODE_PATH=$cache/npm/node_modules node "$here/typescript/suite.cjs" || failed=1
 		done
 		;;
 	go) (cd "$here/go" && GOFLAGS=-mod=mod go run .) || failed=1 ;;

@@ -20,10 +20,12 @@ const (
 	// DefaultIdle is how long a server lives without a request. The next one starts it again.
 	DefaultIdle = 15 * time.Minute
 
-	startTimeout   = 60 * time.Second
-	requestTimeout = 30 * time.Second
-	stopGrace      = 2 * time.Second
+	startTimeout = 60 * time.Second
+	stopGrace    = 2 * time.Second
 )
+
+// requestTimeout is for one request to a server. A variable for the tests.
+var requestTimeout = 30 * time.Second
 
 // key names a project: what a client starts and stops.
 type key struct{ language, path string }

@@ -93,9 +93,10 @@ func (c *Child) SignalTree(sig syscall.Signal) {
 // family selects the processes of the child: by its mark, by session and group while that number is surely its own, and
 // whatever descends from one of these or from one seen in an earlier round.
 func (c *Child) family(table []proc, known map[string]bool, owned bool) []proc {
+	self := os.Getpid()
 	in := map[int]bool{}
 	for _, p := range table {
-		if p.pid == 1 {
+		if p.pid == 1 || p.pid == self { // this process carries the mark of the last one it started
 			continue
 		}
 		if known[p.key()] || owned && (p.sid == c.Pid || p.pgrp == c.Pid) || markOf(p.pid) == c.mark {
@@ -105,7 +106,7 @@ func (c *Child) family(table []proc, known map[string]bool, owned bool) []proc {
 	for grown := true; grown; {
 		grown = false
 		for _, p := range table {
-			if !in[p.pid] && p.pid != 1 && in[p.ppid] {
+			if !in[p.pid] && p.pid != 1 && p.pid != self && in[p.ppid] {
 				in[p.pid], grown = true, true
 			}
 		}
