@@ -71,7 +71,8 @@ func (c *copier) upload(ctx context.Context, src, dst string) error {
 	return c.uploadDir(ctx, src, dst)
 }
 
-func (c *copier) uploadDir(ctx context.Context, src, dst string) error {
+// uploadEach copies a folder file by file.
+func (c *copier) uploadEach(ctx context.Context, src, dst string) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(copyWorkers)
 	err := filepath.WalkDir(src, func(p string, d fs.DirEntry, err error) error {
@@ -210,9 +211,8 @@ func (c *copier) download(ctx context.Context, src, dst string) error {
 
 func regular(f *dugout.FileInfo) bool { return strings.HasPrefix(f.Mode, "-") }
 
-// downloadDir copies a folder. Everything is written below a root that no name from the sandbox and no link in the
-// destination leads out of.
-func (c *copier) downloadDir(ctx context.Context, src, dst string) error {
+// downloadEach copies a folder file by file, below a root as downloadDir.
+func (c *copier) downloadEach(ctx context.Context, src, dst string) error {
 	list, err := c.files.List(ctx, src, maxDepth)
 	if err != nil {
 		return fmt.Errorf("%s:%s: %w", c.name, src, err)
@@ -257,18 +257,23 @@ func (c *copier) downloadDir(ctx context.Context, src, dst string) error {
 	return err
 }
 
-// fetch downloads one file to a place below root: beside it first, so that a broken copy never stands in for the file.
+// fetch downloads one file to a place below root.
 func (c *copier) fetch(ctx context.Context, root *os.Root, src, dst string, info *dugout.FileInfo) error {
 	perm := fs.FileMode(0o644)
 	if n, err := strconv.ParseUint(info.Permissions, 8, 32); err == nil {
 		perm = fs.FileMode(n)&0o777 | 0o600 // never setuid, and ours to read and replace
 	}
+	return c.store(root, dst, perm, func(w io.Writer) error { return c.get(ctx, src, info.Size, w) })
+}
+
+// store writes one file to a place below root: beside it first, so that a broken copy never stands in for the file.
+func (c *copier) store(root *os.Root, dst string, perm fs.FileMode, fill func(io.Writer) error) error {
 	tmp := filepath.Join(filepath.Dir(dst), ".dugout-"+strconv.FormatInt(c.count.Add(1), 36)+"-"+filepath.Base(dst))
 	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(c.get(ctx, src, info.Size, f), f.Chmod(perm), f.Close())
+	err = errors.Join(fill(f), f.Chmod(perm), f.Close())
 	if err == nil {
 		err = root.Rename(tmp, dst)
 	}

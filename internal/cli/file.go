@@ -83,7 +83,7 @@ not begin with / counts from the sandbox's working directory. - is standard inpu
 
 Files that exist are replaced. Permissions of files come along, owners do not. Symbolic links to files are copied as what
 they point to. Links to folders are not followed: from here they are left out with a warning, as special files are, from a
-sandbox they come as empty folders. A folder of a sandbox may hold at most 100,000 files; copy a larger one in parts.`,
+sandbox they come as empty folders. One folder of a sandbox may hold at most 100,000 entries, those below it not counted.`,
 		Args: exactly(2, "a source and a destination"), ValidArgsFunction: e.completePlaces,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, to := parsePlace(args[0]), parsePlace(args[1])

@@ -84,8 +84,6 @@ func sample(t testing.TB, dir string) []string {
 }
 
 func TestArchiveRoundTrip(t *testing.T) {
-	old := unix.Umask(0)
-	t.Cleanup(func() { unix.Umask(old) })
 	d := daemontest.Start(t)
 	src := t.TempDir()
 	want := sample(t, src)

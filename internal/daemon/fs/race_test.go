@@ -70,7 +70,7 @@ func arena(t *testing.T) (tree, outside string, intact func()) {
 func TestDeleteRaces(t *testing.T) {
 	d := daemontest.Start(t)
 	tree, _, intact := arena(t)
-	for range 300 {
+	for range 100 {
 		for i := range 5 {
 			_ = os.WriteFile(fmt.Sprintf("%s/a.link/%d", tree, i), nil, 0o600) // may go outside: taken back below
 			_ = os.Remove(fmt.Sprintf("%s/../outside/%d", tree, i))
@@ -99,7 +99,7 @@ func TestMoveRaces(t *testing.T) {
 	}
 	t.Cleanup(func() { unmount(other) })
 	tree, _, intact := arena(t)
-	for i := range 200 {
+	for i := range 60 {
 		d.Do("POST", "/files/move"+q("source", tree, "destination", fmt.Sprintf("%s/%d", other, i)), nil)
 		d.Do("DELETE", "/files"+q("path", fmt.Sprintf("%s/%d", other, i), "recursive", "true"), nil)
 		_ = os.MkdirAll(tree+"/a", 0o755)
@@ -117,7 +117,7 @@ func TestArchiveRaces(t *testing.T) {
 		entries = append(entries, tar.Header{Name: fmt.Sprintf("a/%d", i)}, tar.Header{Name: fmt.Sprintf("a/sub/%d", i)}, tar.Header{Typeflag: tar.TypeSymlink, Name: "a/l", Linkname: "x"})
 	}
 	body := made(t, entries...)
-	for range 150 {
+	for range 50 {
 		d.Do("POST", "/files/archive"+q("path", tree), body)
 	}
 	intact()
@@ -126,7 +126,7 @@ func TestArchiveRaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	links := 0
-	for range 150 {
+	for range 50 {
 		r := tar.NewReader(bytes.NewReader(download(t, d, "/files/archive"+q("path", tree)).Body))
 		for {
 			h, err := r.Next()

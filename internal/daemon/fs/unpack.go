@@ -230,20 +230,23 @@ func (u *unpacker) file(name string, mode fs.FileMode, mtime time.Time, size int
 	if err := u.room(name, size); err != nil {
 		return err
 	}
-	perm := mode.Perm() // never set-id, and less the umask
+	const closed = 0o600 // until it is whole
 	temp := base
-	f, err := dir.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	f, err := dir.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, closed)
 	if errors.Is(err, fs.ErrExist) {
 		if st, e := dir.Lstat(base); e == nil && st.IsDir() {
 			return errs.New(errs.Conflict, "%s exists and is a directory", clip(name))
 		}
 		temp = ".dugout-" + id.Token(12)
-		f, err = dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+		f, err = dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, closed)
 	}
 	if err != nil {
 		return fault(err, name)
 	}
 	n, err := u.fill(f, content, name)
+	if err == nil {
+		err = fault(f.Chmod(mode.Perm()), name) // never set-id
+	}
 	if err == nil && !mtime.IsZero() && mtime.Unix() > 0 {
 		_ = unix.Futimes(int(f.Fd()), []unix.Timeval{unix.NsecToTimeval(mtime.UnixNano()), unix.NsecToTimeval(mtime.UnixNano())})
 	}
@@ -436,10 +439,15 @@ func (u *unpacker) dirEntry(name string, mode fs.FileMode, most int) error {
 	if name == "" {
 		return nil
 	}
-	if _, _, err := u.begin(name, most); err != nil {
+	dir, base, err := u.begin(name, most)
+	if err != nil {
 		return err
 	}
-	return u.folder(name, mode|0o700)
+	made := u.out.Directories
+	if err := u.folder(name, 0o700); err != nil || u.out.Directories == made {
+		return err
+	}
+	return fault(dir.Chmod(base, mode|0o700), name)
 }
 
 func (u *unpacker) skip(name string, kind byte, most int) error {
