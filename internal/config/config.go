@@ -116,6 +116,9 @@ func (c Config) Validate() error {
 			return errs.New(errs.Invalid, "server.public_url must look like https://host or http://host:port without a path, got %q", u)
 		}
 	}
+	if e := c.Runner.OTelEndpoint; e != "" && !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
+		return errs.New(errs.Invalid, "runner.otel_endpoint must be an http or https URL, got %q", e)
+	}
 	if d := c.Server.ProxyDomain; d != "" && strings.ContainsAny(d, "/@?# \t\r\n") {
 		return errs.New(errs.Invalid, "server.proxy_domain must be a host name, with a port where needed, got %q", d)
 	}

@@ -117,7 +117,7 @@ limits:
 		Runner: config.Runner{Engine: "oci", RuncPath: "/opt/runc", RunDir: "/run/d", Pids: 64, OpenFiles: 128, DiskPoolSize: 40 << 30,
 			DNS:          []config.Resolver{config.Resolver(netip.MustParseAddrPort("9.9.9.9:53")), config.Resolver(netip.MustParseAddrPort("[2620:fe::fe]:5353"))},
 			AllowPrivate: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("192.168.1.1/32")}, NetworkSubnet: "10.200.0.0/18",
-			MaxSandboxes: 7},
+			OTelEndpoint: "http://10.1.2.3:4318", MaxSandboxes: 7},
 		Limits: config.Limits{MaxCPU: 2, MaxMemoryGiB: 3, MaxDiskGiB: 4, TotalSandboxes: 5, TotalCPU: 6, TotalMemoryGiB: 7, TotalDiskGiB: 8}}
 	if diff := cmp.Diff(want, eff.Config, cmpopts.EquateComparable(netip.Prefix{}, config.Resolver{})); diff != "" {
 		t.Error(diff)
