@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
-	"os/exec"
+	"os"
 	"time"
 )
 
@@ -153,6 +153,14 @@ const (
 	downSmallRaw   = "download 1 KiB, HTTP"
 	upSmallSDK     = "upload 1 KiB, SDK"
 	downSmallSDK   = "download 1 KiB, SDK"
+	listRaw        = "list a folder, HTTP"
+	listSDK        = "list a folder, SDK"
+	sessionRaw     = "session command, HTTP"
+	sessionSDK     = "session command, SDK"
+	interpSDK      = "stateful interpreter run, SDK"
+	ptyEcho        = "terminal echo, WebSocket"
+	upFileSDK      = "upload 100 MB from a file, SDK"
+	downFileSDK    = "download 100 MB to a file, SDK"
 	upLargeRaw     = "upload 100 MB, HTTP"
 	downLargeRaw   = "download 100 MB, HTTP"
 	upLargeSDK     = "upload 100 MB, SDK"
@@ -161,9 +169,7 @@ const (
 )
 
 func (w *world) measureLatencies(ctx context.Context) error {
-	small := make([]byte, 1024)
-	_, _ = rand.Read(small)
-	api, id := w.api, w.sandbox
+	api := w.api
 
 	// made times a create by HTTP with what follows it, and removes what it made outside the timed part.
 	made := func(name string, then func(ctx context.Context, id string) error) arm {
@@ -178,7 +184,6 @@ func (w *world) measureLatencies(ctx context.Context) error {
 		}}
 	}
 	arms := []arm{
-		timed(forkExec, func(ctx context.Context) error { return exec.CommandContext(ctx, "/bin/sh", "-c", "true").Run() }),
 		made(createRaw, nil),
 		made(createFirstRaw, func(ctx context.Context, id string) error { return api.exec(ctx, id, "true", "") }),
 		{deleteRaw, func(ctx context.Context) (time.Duration, error) {
@@ -191,28 +196,14 @@ func (w *world) measureLatencies(ctx context.Context) error {
 			err = api.remove(ctx, id)
 			return time.Since(start), err
 		}},
-		timed(execTrueRaw, func(ctx context.Context) error { return api.exec(ctx, id, "true", "") }),
-		timed(execEchoRaw, func(ctx context.Context) error { return api.exec(ctx, id, "echo hello", "hello\n") }),
-		timed(codeRaw, func(ctx context.Context) error { return api.code(ctx, id, "print(1+1)", "2\n") }),
-		timed(upSmallRaw, func(ctx context.Context) error { return api.upload(ctx, id, "small.bin", small) }),
-		timed(downSmallRaw, func(ctx context.Context) error { return api.download(ctx, id, "small.bin", len(small)) }),
-	}
-	if err := api.upload(ctx, id, "small.bin", small); err != nil {
-		return err
 	}
 	if w.python != nil {
 		arms = append(arms, w.bySDK(createSDK, "create", map[string]any{"snapshot": w.snapshot}),
-			w.bySDK(createFirstSDK, "create_first", map[string]any{"snapshot": w.snapshot}),
-			w.bySDK(execTrueSDK, "exec", map[string]any{"command": "true", "want": ""}),
-			w.bySDK(execEchoSDK, "exec", map[string]any{"command": "echo hello", "want": "hello\n"}),
-			w.bySDK(codeSDK, "code", nil),
-			w.bySDK(upSmallSDK, "up", map[string]any{"size": 1024, "path": "small-sdk.bin"}),
-			w.bySDK(downSmallSDK, "down", map[string]any{"size": 1024, "path": "small.bin"}))
+			w.bySDK(createFirstSDK, "create_first", map[string]any{"snapshot": w.snapshot}))
 	}
 	if w.hasDock {
 		arms = append(arms, w.byDocker(dockerCreate, nil),
 			w.byDocker(dockerFirst, func(ctx context.Context, id string) error { return w.docker.exec(ctx, id, "/bin/true") }),
-			timed(dockerExec, func(ctx context.Context) error { return w.docker.exec(ctx, w.box, "/bin/true") }),
 			arm{dockerDelete, func(ctx context.Context) (time.Duration, error) {
 				id, err := w.docker.create(ctx)
 				if err != nil {
@@ -240,9 +231,16 @@ func (w *world) measureBulk(ctx context.Context) error {
 	if w.python != nil {
 		size := map[string]any{"size": len(data), "path": "large-sdk.bin"}
 		arms = append(arms, w.bySDK(upLargeSDK, "up", size), w.bySDK(downLargeSDK, "down", map[string]any{"size": len(data), "path": "down.bin"}))
+		local, err := os.MkdirTemp("/dev/shm", "dugout-bench-") // the client's disk is not what is measured
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(local)
+		arms = append(arms, w.bySDK(upFileSDK, "up_file", map[string]any{"size": len(data), "path": "large-file.bin", "local": local + "/up"}),
+			w.bySDK(downFileSDK, "down_file", map[string]any{"size": len(data), "path": "down.bin", "local": local + "/down"}))
 	}
 	err := w.interleave(ctx, w.bulk, arms)
-	return errors.Join(err, w.api.exec(ctx, w.sandbox, "rm -f large.bin down.bin large-sdk.bin", ""))
+	return errors.Join(err, w.api.exec(ctx, w.sandbox, "rm -f large.bin down.bin large-sdk.bin large-file.bin", ""))
 }
 
 func (w *world) bySDK(name, op string, args map[string]any) arm {

@@ -108,6 +108,7 @@ func run(ctx context.Context, o options) (err error) {
 		do   func(context.Context) error
 	}{
 		{"idle platform", w.measureIdlePlatform},
+		{"toolbox", w.measureToolbox},
 		{"latencies", w.measureLatencies},
 		{"large files", w.measureBulk},
 		{"CPU per operation", w.measureCPU},

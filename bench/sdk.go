@@ -55,29 +55,37 @@ func (p *sdk) read(into any) error {
 
 // call runs one operation and returns the time around the SDK's call, and the id of what it made.
 func (p *sdk) call(op string, args map[string]any) (time.Duration, string, error) {
+	a, err := p.ask(op, args)
+	return time.Duration(a.MS * float64(time.Millisecond)), a.ID, err
+}
+
+// answer is what the process says about one operation.
+type answer struct {
+	MS    float64 `json:"ms"`
+	ID    string  `json:"id"`   // of a sandbox that was made
+	Rate  float64 `json:"rate"` // per second, of an operation that counts
+	Error string  `json:"error"`
+}
+
+func (p *sdk) ask(op string, args map[string]any) (a answer, err error) {
 	request := map[string]any{"op": op}
 	for k, v := range args {
 		request[k] = v
 	}
 	line, err := json.Marshal(request)
 	if err != nil {
-		return 0, "", err
+		return a, err
 	}
 	if _, err := p.in.Write(append(line, '\n')); err != nil {
-		return 0, "", err
+		return a, err
 	}
-	var answer struct {
-		MS    float64 `json:"ms"`
-		ID    string  `json:"id"`
-		Error string  `json:"error"`
+	if err := p.read(&a); err != nil {
+		return a, err
 	}
-	if err := p.read(&answer); err != nil {
-		return 0, "", err
+	if a.Error != "" {
+		return answer{ID: a.ID}, errors.New(a.Error)
 	}
-	if answer.Error != "" {
-		return 0, answer.ID, errors.New(answer.Error)
-	}
-	return time.Duration(answer.MS * float64(time.Millisecond)), answer.ID, nil
+	return a, nil
 }
 
 // close ends the process: it leaves when its input ends.

@@ -7,13 +7,14 @@ client, the sandbox object and the payload made before. DAYTONA_API_URL and DAYT
 import json
 import os
 import sys
+import threading
 import time
 
 os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 
 from importlib.metadata import version  # noqa: E402
 
-from daytona import CreateSandboxFromSnapshotParams, Daytona  # noqa: E402
+from daytona import CreateSandboxFromSnapshotParams, Daytona, SessionExecuteRequest  # noqa: E402
 
 
 class Arms:
@@ -75,6 +76,74 @@ class Arms:
 
         def call():
             return {"bad": len(self.sandbox.fs.download_file(path)) != size}
+
+        return call
+
+
+    def list(self, request):
+        def call():
+            return {"bad": len(self.sandbox.fs.list_files(request["path"])) != request["want"]}
+
+        return call
+
+    def session(self, request):
+        if "session" not in self.payload:
+            self.payload["session"] = "bench"
+            self.sandbox.process.create_session("bench")
+        command = SessionExecuteRequest(command="echo hello")
+
+        def call():
+            got = self.sandbox.process.execute_session_command("bench", command)
+            return {"bad": got.exit_code != 0 or got.stdout != "hello\n"}
+
+        return call
+
+    def interpreter(self, request):
+        def call():
+            got = self.sandbox.code_interpreter.run_code("print(1+1)")
+            return {"bad": got.error is not None or got.stdout.strip() != "2"}
+
+        return call
+
+    def up_file(self, request):
+        size, path, local = request["size"], request["path"], request["local"]
+        if not os.path.exists(local):
+            with open(local, "wb") as f:
+                f.write(os.urandom(size))
+
+        def call():
+            self.sandbox.fs.upload_file(local, path)
+
+        return call
+
+    def down_file(self, request):
+        size, path, local = request["size"], request["path"], request["local"]
+
+        def call():
+            self.sandbox.fs.download_file(path, local)
+            return {"bad": os.path.getsize(local) != size}
+
+        return call
+
+    def throughput(self, request):
+        """Commands per second with some threads at work."""
+        workers, seconds = request["workers"], request["seconds"]
+
+        def call():
+            counts, end = [0] * workers, time.monotonic() + seconds
+
+            def work(i):
+                while time.monotonic() < end:
+                    if self.sandbox.process.exec("true").exit_code == 0:
+                        counts[i] += 1
+
+            threads = [threading.Thread(target=work, args=(i,)) for i in range(workers)]
+            start = time.monotonic()
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            return {"rate": sum(counts) / (time.monotonic() - start)}
 
         return call
 
