@@ -38,6 +38,7 @@ import (
 	"github.com/dugout-dev/dugout/internal/daemon/session"
 	"github.com/dugout-dev/dugout/internal/daemon/telemetry"
 	"github.com/dugout-dev/dugout/internal/daemon/watch"
+	"github.com/dugout-dev/dugout/internal/daemon/zygote"
 	"github.com/dugout-dev/dugout/internal/errs"
 	"github.com/dugout-dev/dugout/internal/rest"
 )
@@ -95,7 +96,8 @@ func New(cfg Config) *Daemon {
 	d.export.Metrics = d.info.Gauges
 	d.mem = &memFile{log: cfg.Log, content: d.info.MemInfo, fd: cfg.MemInfo}
 	d.files = &fs.Handler{Log: cfg.Log, Edge: d.edge, Workdir: cfg.Workdir}
-	d.process = &process.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir, TS: cfg.TS}
+	d.process = &process.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir, TS: cfg.TS,
+		Python: &zygote.Pool{Log: cfg.Log, Runner: d.runner, Dir: cfg.Workdir}}
 	d.session = &session.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.pty = &pty.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.interp = &interp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}

@@ -18,13 +18,16 @@ type Program struct {
 	Args  []string // without the program's own name
 	Stdin []byte   // nil: empty input
 	Side  bool     // descriptor 3 carries charts, one JSON value in a line
+
+	Warm bool     // it is plain Python, which a zygote can run too, with
+	Argv []string // these arguments of its own
 }
 
 // Python runs src like `python3 -u -`: tracebacks name <stdin>, sys.argv[0] is "-", modules are found in the working
 // directory. Where src imports matplotlib, it runs under a prelude that turns plt.show() into charts, and tracebacks name
 // <target_code> and show its lines.
 func Python(src string, argv []string) Program {
-	p := Program{Names: []string{"python3", "python"}, Stdin: []byte(src)}
+	p := Program{Names: []string{"python3", "python"}, Stdin: []byte(src), Warm: true, Argv: argv}
 	if ImportsMatplotlib(src) {
 		p.Side = true
 		p.Args = append([]string{"-u", "-c", bootstrap()}, argv...)
@@ -50,6 +53,28 @@ func ImportsMatplotlib(src string) bool {
 		return false
 	}
 	return matplotlib().MatchString(src)
+}
+
+// large are libraries that take a tenth of a second and more to load.
+var large = []string{"numpy", "pandas", "matplotlib"}
+
+// UsesLarge returns which of numpy, pandas and matplotlib a line of src that is no comment seems to import.
+func UsesLarge(src string) (used []string) {
+	for _, name := range large {
+		for rest := src; ; {
+			i := strings.Index(rest, name)
+			if i < 0 {
+				break
+			}
+			line := rest[strings.LastIndexByte(rest[:i], '\n')+1 : i]
+			if !strings.Contains(line, "#") && (strings.Contains(line, "import") || strings.Contains(line, "from")) {
+				used = append(used, name)
+				break
+			}
+			rest = rest[i+len(name):]
+		}
+	}
+	return used
 }
 
 // maxInline is the longest text, in bytes, that travels as an argument: the kernel's limit for one is 128 KiB.

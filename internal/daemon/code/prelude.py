@@ -324,7 +324,10 @@ def main(scope):
         pieces.append(piece)
     source = b''.join(pieces)
     sys.argv[0] = '-'
-    sys.meta_path.insert(0, Finder)
+    if 'matplotlib.pyplot' in sys.modules:  # loaded ahead of time
+        patch(sys.modules['matplotlib.pyplot'])
+    else:
+        sys.meta_path.insert(0, Finder)
     for key in list(scope):
         if not key.startswith('__'):
             del scope[key]

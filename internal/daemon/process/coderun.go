@@ -3,6 +3,7 @@
 package process
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -95,7 +96,19 @@ func (h *Handler) program(ex *execution, b toolbox.CodeRun, p code.Program) {
 		side = code.NewLines(charts)
 		spec.Side = side
 	}
-	h.step(ex, spec)
+	if p.Warm {
+		cold := spec
+		done, warm := h.Python.Prepare(&spec, p.Argv)
+		h.step(ex, spec)
+		done()
+		if warm && ex.exit == -1 && !ex.timedOut && unread(stdin) { // its process was killed before it took the program
+			ex.exit = 0
+			h.step(ex, cold)
+		}
+		h.Python.Warm(cold, h.Env.List(nil), warm, code.UsesLarge(b.Code))
+	} else {
+		h.step(ex, spec)
+	}
 	text.Close()
 	if side != nil {
 		side.Close()
@@ -105,6 +118,12 @@ func (h *Handler) program(ex *execution, b toolbox.CodeRun, p code.Program) {
 	if dropped > 0 {
 		h.Log.Warn("malformed artifacts of a program were dropped", "count", dropped)
 	}
+}
+
+// unread reports whether nobody has read from f, which a program was given as its standard input.
+func unread(f *os.File) bool {
+	at, err := f.Seek(0, io.SeekCurrent)
+	return err == nil && at == 0
 }
 
 // typeScript transpiles in a process of its own, so that the transpiler, which is larger than the rest of the daemon, costs

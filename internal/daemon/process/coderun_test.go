@@ -20,7 +20,7 @@ import (
 )
 
 // need skips when this host lacks an interpreter.
-func need(t *testing.T, program string) {
+func need(t testing.TB, program string) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {
 		t.Skip(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
+	"github.com/dugout-dev/dugout/internal/daemon/zygote"
 	"github.com/dugout-dev/dugout/internal/rest"
 )
 
@@ -31,6 +32,7 @@ type Handler struct {
 	Edge    *rest.Edge
 	Workdir string // where commands run that name no directory
 	TS      string // path of the TypeScript transpiler
+	Python  *zygote.Pool
 
 	works  sync.WaitGroup
 	live   live
@@ -67,5 +69,6 @@ func (h *Handler) Routes() []rest.Route {
 // Close waits for what still runs. The caller has closed the runner before.
 func (h *Handler) Close() {
 	h.works.Wait()
+	h.Python.Close()
 	h.kept.close()
 }

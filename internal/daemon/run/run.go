@@ -41,6 +41,9 @@ type Spec struct {
 	Timeout time.Duration // 0: none
 
 	Cred *syscall.Credential // user to run as; nil: the daemon's
+
+	// By starts the program with these descriptors in place of [Runner.Spawn]: another process forks it. Nil: Spawn.
+	By func(files []uintptr) (*Child, error)
 }
 
 // Runner starts runs.
@@ -162,7 +165,11 @@ func (r *Runner) Start(spec Spec) (*Run, error) {
 		all = append(all, f.Fd())
 	}
 	var proc *Child
-	if err == nil {
+	switch {
+	case err != nil:
+	case spec.By != nil:
+		proc, err = spec.By(all)
+	default:
 		proc, err = r.Spawn(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: all, Sys: &syscall.SysProcAttr{Setsid: true, Credential: spec.Cred}})
 	}
 	if err != nil {
