@@ -178,7 +178,8 @@ func TestClone(t *testing.T) {
 		if got := s.git("elsewhere", "rev-parse", "HEAD"); got != topic {
 			t.Errorf("at %s", got)
 		}
-		s.post("clone", m{"url": origin, "path": "shallow", "depth": 1})
+		web := s.web("", "", false)
+		s.post("clone", m{"url": web.URL + "/origin.git", "path": "shallow", "depth": 1})
 		if got := s.git("shallow", "rev-list", "--count", "HEAD"); got != "1" {
 			t.Errorf("depth 1 has %s commits", got)
 		}

@@ -102,7 +102,9 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 		}))
 		defer thief.Close()
 		other := strings.Replace(thief.URL, "127.0.0.1", "localhost", 1)
-		redirect := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other+r.URL.RequestURI(), http.StatusFound) }))
+		redirect := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other+r.URL.RequestURI(), http.StatusFound)
+		}))
 		defer redirect.Close()
 		s.fails(401, "GIT_AUTH_FAILED", "POST", "clone", m{"url": redirect.URL + "/origin.git", "path": "x", "username": user, "password": pass})
 		if len(seen) > 0 {

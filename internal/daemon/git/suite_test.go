@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/dugout-dev/dugout/api"
@@ -19,6 +20,34 @@ import (
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 )
 
+// built is where library put the program.
+var built string
+
+// library builds dugoutd-git once.
+var library = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "dugoutd-git-")
+	if err != nil {
+		return "", err
+	}
+	built = dir
+	path := filepath.Join(dir, "dugoutd-git")
+	cmd := exec.Command("go", "build", "-o", path, "github.com/dugout-dev/dugout/cmd/dugoutd-git")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		_, _ = os.Stderr.Write(out)
+		return "", err
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
+	os.Exit(code)
+}
+
 // suite is a daemon and a directory of its own for one test.
 type suite struct {
 	*daemontest.Daemon
@@ -26,12 +55,23 @@ type suite struct {
 	home string
 }
 
-// both runs a test.
+// both runs a test with the git program and with the library, which must answer alike.
 func both(t *testing.T, test func(t *testing.T, s *suite)) {
 	t.Run("git", func(t *testing.T) { test(t, withGit(t)) })
+	t.Run("library", func(t *testing.T) { test(t, withLibrary(t)) })
 }
 
-func withGit(t *testing.T, env ...string) *suite { return start(t, os.Getenv("PATH"), "/no/such", env...) }
+func withGit(t *testing.T, env ...string) *suite {
+	return start(t, os.Getenv("PATH"), "/no/such", env...)
+}
+
+func withLibrary(t *testing.T) *suite {
+	path, err := library()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, "/no/such", path)
+}
 
 func start(t *testing.T, path, library string, env ...string) *suite {
 	t.Helper()

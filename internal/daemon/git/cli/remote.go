@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -41,7 +40,7 @@ func (c *repo) lacks(ctx context.Context, s *secret, options []string, remote st
 }
 
 func (c *repo) clone(ctx context.Context, r *op.Request) (*op.Result, error) {
-	made, err := prepare(r.Dir)
+	made, err := op.Prepare(r.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +49,7 @@ func (c *repo) clone(ctx context.Context, r *op.Request) (*op.Result, error) {
 		c.dir = filepath.Dir(r.Dir)
 	}
 	if err := c.cloneInto(ctx, r); err != nil {
-		undo(r.Dir, made)
+		op.Undo(r.Dir, made)
 		return nil, err
 	}
 	return &op.Result{}, nil
@@ -127,45 +126,6 @@ func (c *repo) cloneInto(ctx context.Context, r *op.Request) error {
 
 func wholeID(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
-}
-
-// prepare makes room for a clone. made tells that dir is not there; its parent is.
-func prepare(dir string) (made bool, err error) {
-	d, err := os.Open(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-			return false, op.Unwritable(filepath.Dir(dir), reason(err))
-		}
-		return true, nil
-	}
-	if err != nil {
-		return false, op.Unwritable(dir, reason(err))
-	}
-	defer func() { _ = d.Close() }()
-	if _, err := d.Readdirnames(1); !errors.Is(err, io.EOF) { // something in it, or no directory
-		return false, op.NotEmpty(dir)
-	}
-	return false, nil
-}
-
-// undo removes what a failed clone left, so that it can be tried again.
-func undo(dir string, made bool) {
-	if made {
-		_ = os.RemoveAll(dir)
-		return
-	}
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		_ = os.RemoveAll(filepath.Join(dir, e.Name()))
-	}
-}
-
-func reason(err error) string {
-	var no syscall.Errno
-	if errors.As(err, &no) {
-		return no.Error()
-	}
-	return err.Error()
 }
 
 // address returns where a remote is, with the user's rewriting rules applied.
@@ -401,8 +361,8 @@ func (c *repo) prePush(ctx context.Context, s *secret, remote, url, ref, oid str
 }
 
 func (c *repo) init(ctx context.Context, r *op.Request) (*op.Result, error) {
-	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
-		return nil, op.Unwritable(r.Dir, reason(err))
+	if err := op.MakeDir(r.Dir); err != nil {
+		return nil, err
 	}
 	args := []string{"-c", "advice.defaultBranchName=false", "init", "-q"}
 	if r.Bare {
