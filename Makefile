@@ -16,10 +16,10 @@ build: deps-build $(BIN)/dugout $(BIN)/runc $(BIN)/images/.stamp ## bin/dugout a
 deps-build deps-test deps-bench: deps-%:
 	@tools/deps.sh $*
 
-$(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts: $(PAYLOAD)/%: $(SOURCES)
+$(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts $(PAYLOAD)/dugoutd-git: $(PAYLOAD)/%: $(SOURCES)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
 
-$(BIN)/dugout: $(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts $(SOURCES)
+$(BIN)/dugout: $(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts $(PAYLOAD)/dugoutd-git $(SOURCES)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/dugout
 
 $(BIN)/runc: tools/runc/build.sh
@@ -36,7 +36,7 @@ up: build ## run the server on this host until Ctrl-C
 demo: build ## the main job on real data, from create to delete
 	@demo/run.sh
 
-test: deps-test $(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts $(BIN)/runc $(BIN)/images/.stamp ## the default tests, with the race detector
+test: deps-test $(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts $(PAYLOAD)/dugoutd-git $(BIN)/runc $(BIN)/images/.stamp ## the default tests, with the race detector
 	DUGOUT_TEST_RUNC=$(CURDIR)/$(BIN)/runc $(GO) test -race -timeout 15m $$($(GO) list ./...)
 
 e2e: build deps-test ## official SDKs and crash tests against a real server
@@ -52,4 +52,4 @@ generate: ## what is generated and committed: queries and API descriptions
 	$(GO) run ./internal/tools/specgen
 
 clean: ## remove what was built
-	rm -rf $(BIN) .cache $(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts
+	rm -rf $(BIN) .cache $(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts $(PAYLOAD)/dugoutd-git

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -30,6 +31,7 @@ type options struct {
 	readyFD int
 	workdir string
 	ts      string
+	git     string
 	grace   time.Duration
 	outside bool
 	limits  info.Limits
@@ -46,6 +48,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.readyFD, "ready-fd", number("DUGOUT_READY_FD", -1), "descriptor that gets one byte when the daemon listens")
 	f.StringVar(&o.workdir, "workdir", env("DUGOUT_WORKDIR", ""), "working directory; empty: the present one")
 	f.StringVar(&o.ts, "ts", env("DUGOUT_TS", ""), "path of the TypeScript transpiler; empty: dugoutd-ts beside this program")
+	f.StringVar(&o.git, "git", env("DUGOUT_GIT", ""), "path of the git library's program; empty: dugoutd-git beside this program")
 	f.DurationVar(&o.grace, "grace", 2*time.Second, "how long processes may take to end after SIGTERM")
 	f.BoolVar(&o.outside, "outside-only", os.Getenv("DUGOUT_OUTSIDE_ONLY") == "1", "refuse callers from inside the sandbox")
 	f.Int64Var(&o.limits.MilliCPU, "cpu", int64(number("DUGOUT_MILLICPU", 0)), "CPU limit in thousandths of a core, for the metrics")
@@ -110,10 +113,9 @@ func serve(args []string) int {
 	if err != nil {
 		workdir = "/"
 	}
-	if o.ts == "" {
-		if self, err := os.Executable(); err == nil {
-			o.ts = filepath.Join(filepath.Dir(self), "dugoutd-ts")
-		}
+	if self, err := os.Executable(); err == nil {
+		o.ts = cmp.Or(o.ts, filepath.Join(filepath.Dir(self), "dugoutd-ts"))
+		o.git = cmp.Or(o.git, filepath.Join(filepath.Dir(self), "dugoutd-git"))
 	}
 
 	forgetIgnored()
@@ -133,7 +135,7 @@ func serve(args []string) int {
 	}
 	ready(o.readyFD) // connections now wait in the kernel until they are accepted
 	first := os.Getpid() == 1
-	d := daemon.New(daemon.Config{Version: version, Workdir: workdir, TS: o.ts, Limits: o.limits, CPUs: cpus, MemInfo: o.memInfo, First: first, Log: log})
+	d := daemon.New(daemon.Config{Version: version, Workdir: workdir, TS: o.ts, Git: o.git, Limits: o.limits, CPUs: cpus, MemInfo: o.memInfo, First: first, Log: log})
 	if err := d.Serve(ctx, l); err != nil {
 		log.Error("daemon stopped serving", "error", err)
 		return 1

@@ -320,8 +320,12 @@ func engineConfig(cfg config.Config, instance string, dirs runtimePaths) (oci.Co
 	if err != nil {
 		return oci.Config{}, err
 	}
+	git, err := payload.Extract(programs, payload.Git)
+	if err != nil {
+		return oci.Config{}, err
+	}
 	return oci.Config{Dir: filepath.Join(cfg.DataDir, "runner"), RunDir: dirs.engine, Instance: instance, Runc: findRunc(cfg), Daemon: daemon,
-		Helpers: []string{transpiler}, DaemonArgs: []string{"--outside-only"}, Disk: oci.Disk{PoolBytes: int64(cfg.Runner.DiskPoolSize)},
+		Helpers: []string{transpiler, git}, DaemonArgs: []string{"--outside-only"}, Disk: oci.Disk{PoolBytes: int64(cfg.Runner.DiskPoolSize)},
 		Defaults: engine.Limits{Pids: cfg.Runner.Pids, OpenFiles: cfg.Runner.OpenFiles}, UIDFirst: firstUID(instance), UIDRanges: uidRanges}, nil
 }
 

@@ -80,6 +80,7 @@ var table = []row{
 	{pkg: "cmd/dugout", may: []string{"internal/app", "internal/cli", "internal/config"}, reason: "ties the server to its commands"},
 	{pkg: "cmd/dugoutd", may: []string{"internal/daemon", "internal/daemon/info", "internal/daemon/run"}, reason: "the daemon"},
 	{pkg: "cmd/dugoutd-ts", may: []string{"internal/daemon/code"}, reason: "apart from the daemon, because its library is large"},
+	{pkg: "cmd/dugoutd-git", may: []string{"api/toolbox", "internal/daemon/git/gogit", "internal/daemon/git/op"}, reason: "apart from the daemon, because its library is large"},
 	{pkg: "images/build", may: []string{"images", "internal/image"}, reason: "builds snapshots ahead of time"},
 	{pkg: "demo/...", may: []string{"sdk/go", "api/..."}, reason: "what a user would write"},
 	{pkg: "bench/...", may: []string{"api/...", "sdk/go"}, reason: "measures from outside"},
@@ -151,7 +152,7 @@ func TestNamesAndComments(t *testing.T) {
 func TestDaemonLinksNothingOfTheServer(t *testing.T) {
 	never := []string{module + "/internal/store", module + "/internal/bus", module + "/internal/engine", module + "/internal/config", module + "/internal/runner",
 		"github.com/jackc/pgx", "github.com/redis", "github.com/moby", "github.com/docker", "github.com/danielgtaylor/huma", "github.com/prometheus",
-		"github.com/evanw/esbuild", "modernc.org/sqlite", "github.com/spf13"}
+		"github.com/evanw/esbuild", "github.com/go-git", "modernc.org/sqlite", "github.com/spf13"}
 	deps := list(t, "-deps", module+"/cmd/dugoutd")
 	if len(deps) < 50 {
 		t.Fatalf("only %d dependencies found", len(deps))

@@ -16,10 +16,11 @@ import (
 //go:embed all:files
 var files embed.FS
 
-// Daemon and Transpiler are the names of the embedded programs.
+// Names of the embedded programs.
 const (
 	Daemon     = "dugoutd"
 	Transpiler = "dugoutd-ts"
+	Git        = "dugoutd-git"
 )
 
 // Extract writes a program to dir/<digest>/<name>, where it is not there yet, and returns its path. The name stays the same
