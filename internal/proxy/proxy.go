@@ -126,7 +126,7 @@ func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sandbox route.Sand
 				}
 			}
 			if loc := res.Header.Get("Location"); strings.HasPrefix(loc, "/") && !strings.HasPrefix(loc, "//") {
-				res.Header.Set("Location", front+loc)
+				res.Header.Set("Location", front+within(path)+loc)
 			}
 			if byURL {
 				inert(res.Header)
@@ -152,6 +152,16 @@ func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sandbox route.Sand
 		}
 		p.deps.Metrics.Toolbox(operation(decoded), sw.status, time.Since(start))
 	}
+}
+
+// within is what redirects of a program at a port stay below: it does not know that it is not at the root.
+func within(path string) string {
+	rest, ok := strings.CutPrefix(path, "/proxy/")
+	if !ok {
+		return ""
+	}
+	port, _, _ := strings.Cut(rest, "/")
+	return "/proxy/" + port
 }
 
 // split takes /toolbox/{id}/rest apart; rest keeps its leading slash and its encoding.

@@ -205,6 +205,25 @@ func TestWhoGetsIn(t *testing.T) {
 	}
 }
 
+func TestRedirectsOfPorts(t *testing.T) {
+	location := ""
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", location) })
+	base := "/toolbox/" + r.box.ID
+	for _, tc := range []struct{ path, location, want string }{
+		{"/proxy/3000/a/b", "/login?x", base + "/proxy/3000/login?x"},
+		{"/proxy/3000", "/", base + "/proxy/3000/"},
+		{"/proxy/3000/a", "b", "b"},
+		{"/proxy/3000/a", "https://example.org/", "https://example.org/"},
+		{"/proxy/3000/a", "//example.org/", "//example.org/"},
+		{"/files", "/proxy/3000/", base + "/proxy/3000/"},
+	} {
+		location = tc.location
+		if res, _ := do(t, "GET", r.base+tc.path, nil, key, mine); res.Header.Get("Location") != tc.want {
+			t.Errorf("%s to %s: %q, want %q", tc.path, tc.location, res.Header.Get("Location"), tc.want)
+		}
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	got := make(chan http.Header, 1)
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {

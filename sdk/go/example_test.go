@@ -70,3 +70,52 @@ func ExampleClient_List() {
 		fmt.Println(sandbox.Name)
 	}
 }
+
+func ExampleSandbox_Watch() {
+	ctx := context.Background()
+	client, err := dugout.New(dugout.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sandbox, err := client.Get(ctx, "builder")
+	if err != nil {
+		log.Fatal(err)
+	}
+	watch, err := sandbox.Watch(ctx, "src", dugout.WatchOptions{Recursive: true, Exclude: []string{".git", "node_modules"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer watch.Close()
+	for {
+		m, err := watch.Next(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, change := range m.Changes {
+			fmt.Println(change.Type, change.Path)
+		}
+	}
+}
+
+func ExampleLanguageServer() {
+	ctx := context.Background()
+	client, err := dugout.New(dugout.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sandbox, err := client.Get(ctx, "builder")
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := sandbox.LanguageServer("python", "project")
+	if err := server.Start(ctx); err != nil {
+		log.Fatal(err)
+	}
+	list, err := server.Completions(ctx, "main.py", 11, 4)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, item := range list.Items {
+		fmt.Println(item.Label)
+	}
+}
