@@ -7,7 +7,7 @@ PAYLOAD := internal/payload/files
 LDFLAGS := -s -w -X main.version=$(VERSION)
 SOURCES := $(shell find api cmd images internal sdk -name '*.go' -o -name '*.sql' -o -name '*.yaml' -o -name '*.py' -o -name '*.js' 2>/dev/null) go.mod go.sum
 
-.PHONY: help build up demo test e2e lint bench generate clean deps-build deps-test deps-bench
+.PHONY: help build up demo test e2e fuzz lint bench generate clean deps-build deps-test deps-bench
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | column -ts $$'\t'
 
@@ -41,6 +41,9 @@ test: deps-test $(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts $(PAYLOAD)/dugoutd-git 
 
 e2e: build deps-test ## official SDKs and crash tests against a real server
 	test/e2e/run.sh
+
+fuzz: ## every parser of outside bytes, 30 s each
+	tools/fuzz.sh 30s ./internal/daemon/... ./internal/proxy/... ./internal/rest/...
 
 lint: ## static checks
 	tools/lint.sh

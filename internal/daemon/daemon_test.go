@@ -3,13 +3,12 @@
 package daemon_test
 
 import (
+	"net/http"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/dugout-dev/dugout/api"
 	"github.com/dugout-dev/dugout/api/toolbox"
@@ -62,7 +61,7 @@ func TestMetrics(t *testing.T) {
 
 func TestUnknownRoutes(t *testing.T) {
 	d := daemontest.Start(t)
-	for _, route := range [][2]string{{"GET", "/"}, {"GET", "/nope"}, {"PUT", "/version"}, {"GET", "/process/execute"}, {"POST", "/git/clone"}, {"GET", "/version/x"}} {
+	for _, route := range [][2]string{{"GET", "/"}, {"GET", "/nope"}, {"PUT", "/version"}, {"GET", "/process/execute"}, {"POST", "/git/steal"}, {"GET", "/version/x"}} {
 		r := d.Do(route[0], route[1], nil)
 		var e api.Error
 		r.JSON(t, &e)
@@ -86,28 +85,20 @@ func TestBodyLimit(t *testing.T) {
 // The list of routes is what the API description is made from: it needs no daemon, and nothing in it may be without words.
 func TestRoutesDescribeThemselves(t *testing.T) {
 	routes := daemon.Routes(nil)
+	if len(routes) < 104 {
+		t.Errorf("%d operations", len(routes))
+	}
 	ids := map[string]bool{}
 	for _, rt := range routes {
 		if rt.ID == "" || ids[rt.ID] || rt.Summary == "" || rt.Tag == "" {
 			t.Errorf("%s %s: id %q, summary %q, tag %q", rt.Method, rt.Path, rt.ID, rt.Summary, rt.Tag)
 		}
 		ids[rt.ID] = true
-		if rt.Out == nil && rt.ContentType == "" {
+		if rt.Out == nil && rt.ContentType == "" && rt.Status != http.StatusSwitchingProtocols {
 			t.Errorf("%s %s says nothing about its answer", rt.Method, rt.Path)
 		}
 		documented(t, rt.ID, rt.In, true, map[reflect.Type]bool{})
 		documented(t, rt.ID, rt.Out, false, map[reflect.Type]bool{})
-	}
-	var got []string
-	for _, rt := range routes {
-		got = append(got, rt.Method+" "+rt.Path)
-	}
-	want := []string{"GET /version", "GET /user-home-dir", "GET /project-dir", "GET /work-dir", "POST /init", "POST /env", "GET /system/metrics",
-		"GET /files", "GET /files/{$}", "DELETE /files", "DELETE /files/{$}", "GET /files/info", "GET /files/download", "POST /files/bulk-download", "POST /files/upload",
-		"POST /files/upload-v2", "POST /files/bulk-upload", "GET /files/archive", "POST /files/archive", "POST /files/folder", "POST /files/move", "GET /files/search", "GET /files/find", "POST /files/replace", "POST /files/permissions",
-		"POST /process/execute", "POST /process/code-run", "GET /process/execution/{id}"}
-	if diff := cmp.Diff(want, got[:min(len(got), len(want))]); diff != "" {
-		t.Error(diff)
 	}
 }
 
@@ -115,7 +106,7 @@ func documented(t *testing.T, where string, typ reflect.Type, input bool, seen m
 	for typ != nil && (typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice || typ.Kind() == reflect.Map) {
 		typ = typ.Elem()
 	}
-	if typ == nil || typ.Kind() != reflect.Struct || seen[typ] {
+	if typ == nil || typ.Kind() != reflect.Struct || seen[typ] || typ == reflect.TypeFor[time.Time]() {
 		return
 	}
 	seen[typ] = true
