@@ -53,12 +53,14 @@ type General struct {
 	Name, Image             string
 	User                    string
 	CPU, MemoryGiB, DiskGiB int64
+	Optional                bool // not offered before some runner has had the image
 }
 
-// DefaultGenerals are those of this build: its two images, and the names that clients of the 0.x wire know.
+// DefaultGenerals are those of this build: its images, and the names that clients of the 0.x wire know.
 var DefaultGenerals = []General{
 	{Name: "base", Image: "base", User: "daytona", CPU: 1, MemoryGiB: 1, DiskGiB: 3},
 	{Name: "tiny", Image: "tiny", User: "daytona", CPU: 1, MemoryGiB: 1, DiskGiB: 3},
+	{Name: "desktop", Image: "desktop", User: "daytona", CPU: 2, MemoryGiB: 4, DiskGiB: 8, Optional: true},
 	{Name: "daytona-small", Image: "base", User: "daytona", CPU: 1, MemoryGiB: 1, DiskGiB: 3},
 	{Name: "daytona-medium", Image: "base", User: "daytona", CPU: 2, MemoryGiB: 4, DiskGiB: 8},
 	{Name: "daytona-large", Image: "base", User: "daytona", CPU: 4, MemoryGiB: 8, DiskGiB: 10},
@@ -220,13 +222,16 @@ func (c *Catalog) Sync(ctx context.Context, images []Image) error {
 	now := c.cfg.Now()
 	for _, g := range c.cfg.Generals {
 		old, exists := known[g.Name]
+		size, there := sizes[g.Image]
+		if g.Optional && !exists && !there {
+			continue
+		}
 		next := old
 		if !exists {
 			next.ID, next.CreatedAt = id.New(), now
 		}
 		next.General, next.Name, next.Image, next.User, next.Class = true, g.Name, g.Image, g.User, ClassContainer
 		next.CPU, next.MemoryGiB, next.DiskGiB = g.CPU, g.MemoryGiB, g.DiskGiB
-		size, there := sizes[g.Image]
 		if there {
 			next.State, next.ErrorReason = Active, ""
 			if size > 0 {

@@ -99,7 +99,9 @@ for suite in "${suites[@]}"; do
 		install_typescript
 		for package in @daytona/sdk @daytonaio/sdk; do
 			echo "-- $package"
-			E2E_PACKAGE=$package NODE_PATH=$cache/npm/node_modules node "$here/typescript/suite.cjs" || failed=1
+			for file in "$here"/typescript/*.cjs; do
+				E2E_PACKAGE=$package NODE_PATH=$cache/npm/node_modules node "$file" || failed=1
+			done
 		done
 		;;
 	go) (cd "$here/go" && GOFLAGS=-mod=mod go run .) || failed=1 ;;
