@@ -42,6 +42,8 @@ type client struct {
 	t testing.TB
 	c *websocket.Conn
 
+	sink func([]byte)
+
 	mu       sync.Mutex
 	controls []toolbox.PtyControl
 	out      bytes.Buffer
@@ -64,11 +66,17 @@ func upgrade(t testing.TB, d *daemontest.Daemon, path string, protocols ...strin
 // connect attaches and collects what comes.
 func connect(t testing.TB, d *daemontest.Daemon, path string, protocols ...string) *client {
 	t.Helper()
+	return connectTo(t, d, path, nil, protocols...)
+}
+
+// connectTo attaches and gives the output to sink too.
+func connectTo(t testing.TB, d *daemontest.Daemon, path string, sink func([]byte), protocols ...string) *client {
+	t.Helper()
 	c, res, err := upgrade(t, d, path, protocols...)
 	if err != nil {
 		t.Fatalf("%s: %v %v", path, err, res)
 	}
-	cl := &client{t: t, c: c, done: make(chan struct{})}
+	cl := &client{t: t, c: c, sink: sink, done: make(chan struct{})}
 	go cl.collect()
 	t.Cleanup(func() {
 		_ = c.CloseNow()
@@ -97,6 +105,9 @@ func (cl *client) collect() {
 		} else {
 			cl.out.Write(data)
 			cl.frames = append(cl.frames, "data")
+			if cl.sink != nil {
+				cl.sink(data)
+			}
 		}
 		cl.mu.Unlock()
 	}

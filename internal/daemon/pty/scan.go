@@ -75,6 +75,9 @@ func (s *scanner) step(b byte) {
 		s.State = ground
 		return
 	}
+	if b >= 0x80 && (s.State == escape || s.State == escapeMid || s.State == csi || s.State == strEscape) {
+		s.State = ground // it was no sequence: no byte of one is outside ASCII
+	}
 	switch s.State {
 	case character:
 		if b&0xc0 == 0x80 {

@@ -93,6 +93,9 @@ func (s *scrollback) replay() []byte {
 	}
 	if i == len(data) {
 		i, at = bytes.IndexByte(data, '\n')+1, scanner{Flip: s.past.Flip}
+		for i < len(data) && data[i]&0xc0 == 0x80 {
+			i++
+		}
 	}
 	return append(at.restore(), replayable(at, data[i:])...)
 }
