@@ -1,0 +1,5 @@
+//go:build linux && !race
+
+package pty_test
+
+const raceEnabled = false
