@@ -129,12 +129,12 @@ func (cl *client) text() string {
 // expect waits until the output holds want.
 func (cl *client) expect(want string) {
 	cl.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for !strings.Contains(cl.text(), want) {
 		if time.Now().After(deadline) {
 			cl.t.Fatalf("waited too long for %q in %q", want, tail(cl.text()))
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(3 * time.Millisecond)
 	}
 }
 
@@ -150,7 +150,7 @@ func (cl *client) closed() websocket.CloseError {
 	cl.t.Helper()
 	select {
 	case <-cl.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		cl.t.Fatalf("not closed; output %q", tail(cl.text()))
 	}
 	return cl.close

@@ -137,6 +137,15 @@ func TestClientsShareATerminal(t *testing.T) {
 	}
 }
 
+// What takes its time is tried at once, in one daemon: several in one process would mix up whose children are whose.
+func TestFlow(t *testing.T) {
+	d := start(t)
+	for name, f := range map[string]func(*testing.T, *daemontest.Daemon){"slow client": testSlowClientSlowsDown, "stuck client": testStuckClient,
+		"stuck beside quick": testStuckBesideQuick, "input": testNobodyTakesTheInput} {
+		t.Run(name, func(t *testing.T) { f(t, d) })
+	}
+}
+
 // sluggish is a client whose reading is up to the test.
 func sluggish(t *testing.T, d *daemontest.Daemon, path string) *websocket.Conn {
 	t.Helper()
@@ -148,12 +157,11 @@ func sluggish(t *testing.T, d *daemontest.Daemon, path string) *websocket.Conn {
 }
 
 // The only client is slow: the program waits for it, and nothing is lost.
-func TestSlowClientSlowsDown(t *testing.T) {
+func testSlowClientSlowsDown(t *testing.T, d *daemontest.Daemon) {
 	t.Parallel()
-	d := start(t)
 	const last = 800000
-	create(t, d, toolbox.PtyCreate{ID: "a", LazyStart: true})
-	c := sluggish(t, d, "/process/pty/a/connect")
+	create(t, d, toolbox.PtyCreate{ID: "SlowClientSlowsDown", LazyStart: true})
+	c := sluggish(t, d, "/process/pty/SlowClientSlowsDown/connect")
 	if err := c.Write(t.Context(), websocket.MessageBinary, []byte("stty -echo; seq 1 "+strconv.Itoa(last)+"; exit\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -179,17 +187,16 @@ func TestSlowClientSlowsDown(t *testing.T) {
 }
 
 // A client that reads nothing holds nobody up for long, and is told when it reads again.
-func TestStuckClient(t *testing.T) {
+func testStuckClient(t *testing.T, d *daemontest.Daemon) {
 	t.Parallel()
-	d := start(t)
-	create(t, d, toolbox.PtyCreate{ID: "a", LazyStart: true})
-	stuck := sluggish(t, d, "/process/pty/a/connect")
+	create(t, d, toolbox.PtyCreate{ID: "StuckClient", LazyStart: true})
+	stuck := sluggish(t, d, "/process/pty/StuckClient/connect")
 	begin := time.Now()
-	done := filepath.Join(d.Dir, "done")
+	done := filepath.Join(d.Dir, "StuckClient")
 	if err := stuck.Write(t.Context(), websocket.MessageBinary, []byte("seq 1 2000000; touch "+done+"\n")); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, 20*time.Second, func() bool {
+	waitFor(t, 60*time.Second, func() bool {
 		_, err := os.Stat(done)
 		return err == nil
 	})
@@ -207,7 +214,7 @@ func TestStuckClient(t *testing.T) {
 		}
 		break
 	}
-	if _, status := info(t, d, "a"); status != 200 {
+	if _, status := info(t, d, "StuckClient"); status != 200 {
 		t.Errorf("the terminal is gone: %d", status)
 	}
 }
@@ -230,13 +237,12 @@ func waitFor(t *testing.T, limit time.Duration, cond func() bool) {
 }
 
 // Whoever keeps up is not held up by a client that does not.
-func TestStuckBesideQuick(t *testing.T) {
+func testStuckBesideQuick(t *testing.T, d *daemontest.Daemon) {
 	t.Parallel()
-	d := start(t)
-	create(t, d, toolbox.PtyCreate{ID: "a"})
-	quick := connect(t, d, "/process/pty/a/connect")
+	create(t, d, toolbox.PtyCreate{ID: "StuckBesideQuick"})
+	quick := connect(t, d, "/process/pty/StuckBesideQuick/connect")
 	quick.expect("$ ")
-	stuck := sluggish(t, d, "/process/pty/a/connect")
+	stuck := sluggish(t, d, "/process/pty/StuckBesideQuick/connect")
 	begin := time.Now()
 	quick.send("stty -echo; seq 1 2000000; exit\n")
 	if e := quick.closed(); e.Code != 1000 {
@@ -257,11 +263,10 @@ func TestStuckBesideQuick(t *testing.T) {
 }
 
 // A program that reads nothing: input waits in bounded memory, pings are answered, then the client is closed with 1011.
-func TestNobodyTakesTheInput(t *testing.T) {
+func testNobodyTakesTheInput(t *testing.T, d *daemontest.Daemon) {
 	t.Parallel()
-	d := start(t)
-	create(t, d, toolbox.PtyCreate{ID: "a"})
-	c := connect(t, d, "/process/pty/a/connect")
+	create(t, d, toolbox.PtyCreate{ID: "NobodyTakesTheInput"})
+	c := connect(t, d, "/process/pty/NobodyTakesTheInput/connect")
 	c.expect("$ ")
 	c.send("stty raw -echo; echo re''ady; exec sleep 3604\n")
 	c.expect("ready")
@@ -278,7 +283,7 @@ func TestNobodyTakesTheInput(t *testing.T) {
 	if e := c.closed(); e.Code != 1011 || e.Reason != "the program takes no input" {
 		t.Errorf("closed with %v", e)
 	}
-	if r := d.Do("DELETE", "/process/pty/a", nil); r.Status != 200 {
+	if r := d.Do("DELETE", "/process/pty/NobodyTakesTheInput", nil); r.Status != 200 {
 		t.Errorf("%d %s", r.Status, r.Body)
 	}
 }

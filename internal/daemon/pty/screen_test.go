@@ -21,7 +21,7 @@ import (
 // screen is a client with a real terminal's behaviour: it shows the output and answers the questions in it.
 type screen struct {
 	*client
-	vt *vt.SafeEmulator
+	vt *vt.SafeEmulator // guarded by mu: it is not safe in all
 }
 
 func look(t *testing.T, d *daemontest.Daemon, path string, cols, rows int) *screen {
@@ -53,9 +53,11 @@ func look(t *testing.T, d *daemontest.Daemon, path string, cols, rows int) *scre
 func (s *screen) shows(what string, cond func(lines []string) bool) {
 	s.t.Helper()
 	var lines []string
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for {
+		s.mu.Lock()
 		lines = strings.Split(s.vt.String(), "\n")
+		s.mu.Unlock()
 		for i := range lines {
 			lines[i] = strings.TrimRight(lines[i], " ")
 		}
@@ -94,7 +96,9 @@ func TestVim(t *testing.T) {
 	s.send("ggddp") // swap the lines
 	s.shows("swapped lines", func(l []string) bool { return l[0] == "second line" && l[1] == "hello wörld" })
 
+	s.mu.Lock()
 	s.vt.Resize(70, 14)
+	s.mu.Unlock()
 	if r := d.Do("POST", "/process/pty/a/resize", toolbox.PtyResize{Cols: 70, Rows: 14}); r.Status != 200 {
 		t.Fatalf("%d %s", r.Status, r.Body)
 	}
