@@ -105,7 +105,7 @@ func (p *Proxy) legacy(w http.ResponseWriter, r *http.Request) {
 		r.Body = &watchedBody{ReadCloser: r.Body, watch: watch}
 		w = &watchedAnswer{ResponseWriter: w, watch: watch}
 	} else {
-		r.Body = http.MaxBytesReader(w, r.Body, legacyBody)
+		r.Body = &bounded{ReadCloser: r.Body, left: legacyBody}
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, legacyTimeout)
 		defer stop()
@@ -125,6 +125,30 @@ func splitLegacy(escaped string) (sandboxID, rest string, ok bool) {
 		return "", "", false
 	}
 	return sandboxID, "/" + rest, true
+}
+
+// bounded is a body of at most so many bytes. What a client sends a little beyond that is read and thrown away, so that it
+// gets to see the answer instead of a broken connection.
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, &http.MaxBytesError{Limit: legacyBody}
+	}
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		const beyond = 4 << 20
+		_, _ = io.CopyN(io.Discard, b.ReadCloser, beyond)
+		return n - 1, &http.MaxBytesError{Limit: legacyBody}
+	}
+	return n, err
 }
 
 // watchdog ends a request that moves no byte for too long.

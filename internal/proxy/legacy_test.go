@@ -1,10 +1,10 @@
 package proxy_test
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -75,18 +75,12 @@ func TestOldPathsAskForAKey(t *testing.T) {
 }
 
 func TestOldPathsHaveLimits(t *testing.T) {
-	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
-		if req.Method == http.MethodPost {
-			n, _ := io.Copy(io.Discard, req.Body)
-			if n > proxy.LegacyBody && !strings.Contains(req.URL.Path, "upload") {
-				t.Errorf("%d bytes went on", n)
-			}
-			return
+	r := newRig(t, func(_ http.ResponseWriter, req *http.Request) {
+		n, _ := io.Copy(io.Discard, req.Body)
+		if n > proxy.LegacyBody && !strings.Contains(req.URL.Path, "upload") {
+			t.Errorf("%d bytes went on", n)
 		}
-		w.WriteHeader(http.StatusOK)
-		_ = http.NewResponseController(w).Flush()
-		<-req.Context().Done() // says nothing more
-	}, func(d *proxy.Deps) { d.LegacyIdle = 50 * time.Millisecond })
+	})
 	big := func() io.Reader { return io.LimitReader(zeros{}, proxy.LegacyBody+1) }
 	if res, body := do(t, "POST", r.old("/process/execute"), big(), key, mine); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("%d %s", res.StatusCode, body)
@@ -97,6 +91,30 @@ func TestOldPathsHaveLimits(t *testing.T) {
 	if res, body := do(t, "POST", r.old("/files/upload"), big(), key, mine); res.StatusCode != 200 {
 		t.Errorf("an upload: %d %s", res.StatusCode, body)
 	}
+}
+
+func TestOldStreamsMayNotFallSilent(t *testing.T) {
+	const idle = time.Second
+	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodPost {
+			_, _ = io.Copy(io.Discard, req.Body)
+			return
+		}
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-req.Context().Done() // says nothing more
+	}, func(d *proxy.Deps) { d.LegacyIdle = idle })
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		// A slow one that moves is let through: it takes longer than it may be silent.
+		pulse := time.NewTicker(idle / 20)
+		defer pulse.Stop()
+		slow := iotest.OneByteReader(io.LimitReader(reader(func(p []byte) (int, error) { <-pulse.C; return len(p), nil }), 30))
+		if res, body := do(t, "POST", r.old("/files/upload"), slow, key, mine); res.StatusCode != 200 {
+			t.Errorf("a slow upload: %d %s", res.StatusCode, body)
+		}
+	})
+	defer wg.Wait()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", r.old("/files/download?path=x"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -110,12 +128,11 @@ func TestOldPathsHaveLimits(t *testing.T) {
 	if _, err := io.ReadAll(res.Body); err == nil {
 		t.Error("a silent download was ended as if it were whole")
 	}
-	// A slow one that moves is let through.
-	slow := iotest.OneByteReader(bytes.NewReader(make([]byte, 200)))
-	if res, body := do(t, "POST", r.old("/files/upload"), slow, key, mine); res.StatusCode != 200 {
-		t.Errorf("a slow upload: %d %s", res.StatusCode, body)
-	}
 }
+
+type reader func([]byte) (int, error)
+
+func (f reader) Read(p []byte) (int, error) { return f(p) }
 
 func FuzzOldPath(f *testing.F) {
 	f.Add("/api/toolbox/id/toolbox/files/download")

@@ -56,7 +56,6 @@ const (
 	MaxArchives    = maxArchives
 	MaxTarEntries  = maxTarEntries
 	MaxFolderDepth = maxFolderDepth
-	RatioFrom      = ratioFrom
 )
 
 // EntryName is what becomes of the name of an entry.
@@ -65,14 +64,14 @@ func EntryName(name string) (string, error) { return entryName(name) }
 // AsciiJSON is how names that were left out stand in a header.
 func AsciiJSON(list []toolbox.Skipped) string { return asciiJSON(list) }
 
-// Unpack unpacks an archive into dir, as if entries had been seen already.
-func Unpack(format string, from io.Reader, dir string, entries int, limit int64) (toolbox.Extracted, error) {
+// Unpack unpacks an archive into dir, as if entries had been seen already. slack, when not negative: the ratio counts beyond it.
+func Unpack(format string, from io.Reader, dir string, entries int, limit, slack int64) (toolbox.Extracted, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return toolbox.Extracted{}, err
 	}
 	defer func() { _ = root.Close() }()
-	u := &unpacker{ctx: context.Background(), root: root, in: &counted{r: from}, limit: limit, entries: entries}
+	u := &unpacker{ctx: context.Background(), root: root, in: &counted{r: from}, limit: limit, entries: entries, guess: slack >= 0, slack: slack}
 	defer u.forget()
 	switch format {
 	case formatZip:

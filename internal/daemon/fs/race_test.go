@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -44,6 +45,9 @@ func swapper(t *testing.T, dir, outside string) {
 	t.Cleanup(func() { close(stop); <-done })
 }
 
+// soon is how long a race is run: many rounds on an idle machine.
+func soon() time.Time { return time.Now().Add(400 * time.Millisecond) }
+
 // arena is a tree with a directory t/a that is swapped with a link, and a place outside it that must stay as it is.
 func arena(t *testing.T) (tree, outside string, intact func()) {
 	t.Helper()
@@ -70,7 +74,7 @@ func arena(t *testing.T) (tree, outside string, intact func()) {
 func TestDeleteRaces(t *testing.T) {
 	d := daemontest.Start(t)
 	tree, _, intact := arena(t)
-	for range 100 {
+	for end := soon(); time.Now().Before(end); {
 		for i := range 5 {
 			_ = os.WriteFile(fmt.Sprintf("%s/a.link/%d", tree, i), nil, 0o600) // may go outside: taken back below
 			_ = os.Remove(fmt.Sprintf("%s/../outside/%d", tree, i))
@@ -99,7 +103,7 @@ func TestMoveRaces(t *testing.T) {
 	}
 	t.Cleanup(func() { unmount(other) })
 	tree, _, intact := arena(t)
-	for i := range 60 {
+	for i, end := 0, soon(); time.Now().Before(end); i++ {
 		d.Do("POST", "/files/move"+q("source", tree, "destination", fmt.Sprintf("%s/%d", other, i)), nil)
 		d.Do("DELETE", "/files"+q("path", fmt.Sprintf("%s/%d", other, i), "recursive", "true"), nil)
 		_ = os.MkdirAll(tree+"/a", 0o755)
@@ -117,7 +121,7 @@ func TestArchiveRaces(t *testing.T) {
 		entries = append(entries, tar.Header{Name: fmt.Sprintf("a/%d", i)}, tar.Header{Name: fmt.Sprintf("a/sub/%d", i)}, tar.Header{Typeflag: tar.TypeSymlink, Name: "a/l", Linkname: "x"})
 	}
 	body := made(t, entries...)
-	for range 50 {
+	for end := soon(); time.Now().Before(end); {
 		d.Do("POST", "/files/archive"+q("path", tree), body)
 	}
 	intact()
@@ -126,7 +130,7 @@ func TestArchiveRaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	links := 0
-	for range 50 {
+	for end := soon(); time.Now().Before(end); {
 		r := tar.NewReader(bytes.NewReader(download(t, d, "/files/archive"+q("path", tree)).Body))
 		for {
 			h, err := r.Next()

@@ -65,7 +65,7 @@ func (h *Handler) unpack(w http.ResponseWriter, r *http.Request, in *unpackIn) e
 		return fault(err, dir)
 	}
 	defer func() { _ = root.Close() }()
-	u := &unpacker{ctx: r.Context(), root: root, in: &counted{r: r.Body}, limit: in.MaxBytes, guess: in.MaxBytes == 0, out: toolbox.Extracted{Path: dir}}
+	u := &unpacker{ctx: r.Context(), root: root, in: &counted{r: r.Body}, limit: in.MaxBytes, guess: in.MaxBytes == 0, slack: ratioFrom, out: toolbox.Extracted{Path: dir}}
 	if u.guess {
 		u.limit = free(dir)
 	}
@@ -123,7 +123,8 @@ type unpacker struct {
 	root  *os.Root
 	in    *counted
 	limit int64 // bytes in all
-	guess bool  // nobody named the limit: the ratio counts too
+	guess bool  // nobody named the limit: the ratio counts too,
+	slack int64 // beyond so many bytes
 	out   toolbox.Extracted
 
 	entries int
@@ -273,7 +274,7 @@ func (u *unpacker) room(name string, more int64) error {
 		return badArchive("%s has a negative size", clip(name))
 	case total > u.limit || total < 0:
 		return errs.New(errs.TooLarge, "%s: the archive holds more than %d bytes, which is the limit", clip(name), u.limit).WithCode(codeTooLarge)
-	case u.guess && total > ratioFrom && total/maxRatio > u.in.n:
+	case u.guess && total > u.slack && total/maxRatio > u.in.n:
 		return errs.New(errs.TooLarge, "%s: the archive holds more than %d times the bytes that were sent; name maxBytes to allow it", clip(name), maxRatio).WithCode(codeTooLarge)
 	}
 	return nil
