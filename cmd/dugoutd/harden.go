@@ -4,7 +4,7 @@ package main
 
 import (
 	"log/slog"
-	"net"
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -43,41 +43,34 @@ func harden(log *slog.Logger) {
 	}
 }
 
-// outsideOnly refuses callers from inside the sandbox: the kernel tells the pid of whoever connected, and for a process
-// outside the sandbox's pid namespace that is 0. Only where the daemon has a pid namespace of its own does that say anything.
-type outsideOnly struct {
-	net.Listener
-	log *slog.Logger
-}
-
-// Accept implements net.Listener.
-func (o outsideOnly) Accept() (net.Conn, error) {
-	for {
-		c, err := o.Listener.Accept()
-		if err != nil {
+// keepCaps makes the capabilities that this thread has survive an exec: harden took them from the sets by which they reach
+// other programs. The function takes them back again.
+func keepCaps() (undo func(), err error) {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return nil, err
+	}
+	before := data
+	data[0].Inheritable, data[1].Inheritable = data[0].Permitted, data[1].Permitted
+	undo = func() {
+		_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+		_ = unix.Capset(&hdr, &before[0])
+	}
+	if os.Getuid() == 0 { // root's come back by themselves
+		return func() {}, nil
+	}
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		return nil, err
+	}
+	for c := range 64 {
+		if data[c/32].Permitted&(1<<(c%32)) == 0 {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0); err != nil {
+			undo()
 			return nil, err
 		}
-		if fromOutside(c) {
-			return c, nil
-		}
-		o.log.Warn("caller from inside the sandbox was refused")
-		_ = c.Close()
 	}
-}
-
-func fromOutside(c net.Conn) bool {
-	uc, ok := c.(*net.UnixConn)
-	if !ok {
-		return false
-	}
-	raw, err := uc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	outside := false
-	_ = raw.Control(func(fd uintptr) {
-		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-		outside = err == nil && cred.Pid == 0
-	})
-	return outside
+	return undo, nil
 }

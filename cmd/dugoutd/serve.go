@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dugout-dev/dugout/internal/daemon"
+	"github.com/dugout-dev/dugout/internal/daemon/handover"
 	"github.com/dugout-dev/dugout/internal/daemon/info"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
 )
@@ -81,6 +83,10 @@ func number(name string, def int) int {
 }
 
 func serve(args []string) int {
+	if len(args) == 1 && args[0] == handover.FormatsFlag {
+		_, _ = fmt.Println(handover.Formats())
+		return 0
+	}
 	o, err := parse(args)
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "dugoutd:", err)
@@ -102,7 +108,14 @@ func serve(args []string) int {
 		return 2
 	}
 	tune()
+	resumed, err := daemon.Resume()
+	if err != nil { // the processes of the daemon before are lost to this one, but a sandbox needs a daemon
+		log.Error("nothing could be taken over from the daemon before", "error", err)
+	}
 	harden(log)
+	if resumed != nil { // the directory may be gone by now, and the descriptors have other numbers
+		o.workdir, o.readyFD, o.memInfo = "", -1, 0
+	}
 	if o.workdir != "" {
 		if err := os.Chdir(o.workdir); err != nil {
 			log.Error("working directory cannot be entered", "error", err)
@@ -113,9 +126,15 @@ func serve(args []string) int {
 	if err != nil {
 		workdir = "/"
 	}
-	if self, err := os.Executable(); err == nil {
-		o.ts = cmp.Or(o.ts, filepath.Join(filepath.Dir(self), "dugoutd-ts"))
-		o.git = cmp.Or(o.git, filepath.Join(filepath.Dir(self), "dugoutd-git"))
+	bin := ""
+	if resumed != nil { // what runs now may lie where the sandbox sees nothing
+		workdir, bin = resumed.Workdir, resumed.Bin
+	} else if self, err := os.Executable(); err == nil {
+		bin = filepath.Dir(self)
+	}
+	if bin != "" {
+		o.ts = cmp.Or(o.ts, filepath.Join(bin, "dugoutd-ts"))
+		o.git = cmp.Or(o.git, filepath.Join(bin, "dugoutd-git"))
 	}
 
 	forgetIgnored()
@@ -125,17 +144,17 @@ func serve(args []string) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 
-	l, err := daemon.Listen(o.socket)
-	if err != nil {
+	var l net.Listener
+	if resumed != nil {
+		l = resumed.Listener
+	} else if l, err = daemon.Listen(o.socket); err != nil {
 		log.Error("socket cannot be made", "error", err)
 		return 1
 	}
-	if o.outside {
-		l = outsideOnly{Listener: l, log: log}
-	}
 	ready(o.readyFD) // connections now wait in the kernel until they are accepted
 	first := os.Getpid() == 1
-	d := daemon.New(daemon.Config{Version: version, Workdir: workdir, TS: o.ts, Git: o.git, Limits: o.limits, CPUs: cpus, MemInfo: o.memInfo, First: first, Log: log})
+	d := daemon.New(daemon.Config{Version: version, Workdir: workdir, Bin: bin, TS: o.ts, Git: o.git, Limits: o.limits, CPUs: cpus, MemInfo: o.memInfo, First: first,
+		Outside: o.outside, Log: log, Resumed: resumed, Replacement: replacement(first)})
 	if err := d.Serve(ctx, l); err != nil {
 		log.Error("daemon stopped serving", "error", err)
 		return 1
@@ -146,6 +165,15 @@ func serve(args []string) int {
 		d.Close()
 	}
 	return 0
+}
+
+// replacement is how this process goes over to another version of its program. Only the first process of a sandbox can tell
+// the host from others.
+func replacement(first bool) *daemon.Replacement {
+	if !first {
+		return nil
+	}
+	return &daemon.Replacement{Argv: os.Args, Prepare: keepCaps}
 }
 
 // tune keeps an idle daemon small. It handles little at a time: more than four threads of Go code would only cost memory on

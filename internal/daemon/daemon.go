@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dugout-dev/dugout/api"
+	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/daemon/desktop"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/fs"
@@ -54,7 +55,12 @@ type Config struct {
 	CPUs    *unix.CPUSet // where programs run; nil: everywhere
 	MemInfo int          // descriptor of /dev/fuse that the engine mounts on /proc/meminfo; 0: none
 	First   bool         // this is the first process of the sandbox: it waits for every orphan
+	Outside bool         // refuse callers from inside the sandbox
 	Log     *slog.Logger
+
+	Bin         string       // where this program was started; a replacement finds its helpers there
+	Resumed     *Resumed     // what the daemon before left; nil: this is the first
+	Replacement *Replacement // how this one is replaced; nil: not at all
 }
 
 // Daemon is the toolbox API of one sandbox.
@@ -78,6 +84,15 @@ type Daemon struct {
 	watch   *watch.Handler
 	handler func() http.Handler
 	idle    idle
+	door    door
+
+	env         *environ.Env
+	version     string
+	workdir     string
+	bin         string
+	outside     bool
+	replacement *Replacement
+	replacing   sync.Mutex // held while the daemon is being replaced
 }
 
 // New returns a daemon that serves nothing yet. It does as little as it can: a sandbox waits for it.
@@ -85,11 +100,11 @@ func New(cfg Config) *Daemon {
 	if cfg.Env == nil {
 		cfg.Env = environ.FromProcess()
 	}
-	d := &Daemon{export: &telemetry.Exporter{}}
+	d := &Daemon{export: &telemetry.Exporter{}, env: cfg.Env, version: cfg.Version, workdir: cfg.Workdir, bin: cfg.Bin, outside: cfg.Outside, replacement: cfg.Replacement}
 	cfg.Log = slog.New(d.export.LogHandler(cfg.Log.Handler()))
 	d.log = cfg.Log
 	d.edge = &rest.Edge{Source: api.SourceDaemon, Log: cfg.Log, EchoMessage: true, Statuses: map[errs.Class]int{errs.Exhausted: http.StatusInsufficientStorage}}
-	d.reaper = reap.New(cfg.First)
+	d.reaper = reap.NewFrozen(cfg.First)
 	d.runner = run.New(d.reaper, cfg.Log)
 	d.runner.CPUs = cfg.CPUs
 	d.info = &info.Handler{Version: cfg.Version, Workdir: cfg.Workdir, Env: cfg.Env, Limits: cfg.Limits, Telemetry: d.export}
@@ -107,6 +122,11 @@ func New(cfg Config) *Daemon {
 	d.desktop = &desktop.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.watch = &watch.Handler{Log: cfg.Log, Workdir: cfg.Workdir}
 	d.handler = sync.OnceValue(d.mount)
+	if cfg.Resumed != nil {
+		d.takeOver(cfg.Resumed)
+	} else {
+		d.reaper.Thaw()
+	}
 	return d
 }
 
@@ -137,6 +157,7 @@ func (d *Daemon) mount() http.Handler {
 	d.mem.start()
 	mux := http.NewServeMux()
 	d.edge.Mount(mux, "", Routes(d), nil)
+	mux.HandleFunc(toolbox.ReplacePath, d.replace)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		d.edge.Fail(w, r, errs.New(errs.NotFound, "no operation %s %s", r.Method, clip(r.URL.Path)))
 	})
@@ -196,7 +217,9 @@ func (d *Daemon) Serve(ctx context.Context, l net.Listener) error {
 		}
 	})
 	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	d.door.l = l
+	warn := func() { d.log.Warn("caller from inside the sandbox was refused") }
+	if err := srv.Serve(guarded{door: &d.door, outside: d.outside, warn: warn}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

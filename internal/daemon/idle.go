@@ -20,6 +20,8 @@ type idle struct {
 	busy  int        // requests under way
 	timer *time.Timer
 	done  bool
+	held  chan struct{} // closed by release; nil: requests are let in
+	still chan struct{} // gets something when busy falls, while held
 }
 
 // watch wraps next.
@@ -31,9 +33,48 @@ func (i *idle) watch(next http.Handler) http.Handler {
 	})
 }
 
+// hold keeps new requests waiting, until release.
+func (i *idle) hold() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.held, i.still = make(chan struct{}), make(chan struct{}, 1)
+}
+
+func (i *idle) release() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	close(i.held)
+	i.held = nil
+}
+
+// drain waits until at most want requests are under way, at most for patience, and returns how many there are.
+func (i *idle) drain(want int, patience time.Duration) int {
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	for {
+		i.mu.Lock()
+		left, still := i.busy, i.still
+		i.mu.Unlock()
+		if left <= want {
+			return left
+		}
+		select {
+		case <-still:
+		case <-over.C:
+			return left
+		}
+	}
+}
+
 func (i *idle) enter() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	for i.held != nil {
+		held := i.held
+		i.mu.Unlock()
+		<-held
+		i.mu.Lock()
+	}
 	i.busy++
 	if i.timer != nil {
 		i.timer.Stop()
@@ -43,7 +84,14 @@ func (i *idle) enter() {
 func (i *idle) leave() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.busy--; i.busy > 0 || i.done {
+	i.busy--
+	if i.held != nil {
+		select {
+		case i.still <- struct{}{}:
+		default:
+		}
+	}
+	if i.busy > 0 || i.done {
 		return
 	}
 	if i.timer == nil {

@@ -71,6 +71,13 @@ func (e *Env) All() map[string]string {
 	return maps.Clone(e.vars)
 }
 
+// Set makes the environment exactly vars.
+func (e *Env) Set(vars map[string]string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.vars = maps.Clone(vars)
+}
+
 // List returns the environment with extra on top, as exec wants it: sorted, so that equal requests run equally.
 func (e *Env) List(extra map[string]string) []string {
 	e.mu.Lock()

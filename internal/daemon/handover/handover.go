@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +51,7 @@ func (o *Out) Put(family string, v any) error {
 
 // Pass makes f survive the exec and returns the number under which the new program takes it ([In.Take]). f stays the
 // caller's: it must remain open until the exec.
-func (o *Out) Pass(f *os.File) (int, error) {
+func (o *Out) Pass(f syscall.Conn) (int, error) {
 	rc, err := f.SyscallConn()
 	if err != nil {
 		return 0, err

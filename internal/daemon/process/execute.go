@@ -3,6 +3,7 @@
 package process
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -89,7 +90,7 @@ func (h *Handler) perform(ex *execution, who identity) {
 		ex.fail(-1, "%v\n", err)
 		return
 	}
-	spec := run.Spec{Dir: dir, Stdin: given, Cred: who.cred, Out: ex.out}
+	spec := run.Spec{Dir: dir, Stdin: given, Cred: who.cred, Out: ex.writers()[0]}
 	if given != nil {
 		defer func() { _ = given.Close() }()
 	}
@@ -97,7 +98,7 @@ func (h *Handler) perform(ex *execution, who identity) {
 		spec.Stdin = ex.input.their
 	}
 	if ex.split {
-		spec.Out, spec.Err = ex.out.Stream(run.Stdout), ex.out.Stream(run.Stderr)
+		spec.Err = ex.writers()[1]
 	}
 	sh := shell.Pick(h.getenv(b.Envs))
 	var script *os.File
@@ -117,6 +118,14 @@ func (h *Handler) perform(ex *execution, who identity) {
 	spec.Env = h.Env.List(who.environ(b.Envs))
 	spec.Path, spec.Argv = who.wrap(sh, spec.Argv)
 	h.step(ex, spec)
+}
+
+// writers are where the pipes of a command go, one for each.
+func (ex *execution) writers() []io.Writer {
+	if ex.split {
+		return []io.Writer{ex.out.Stream(run.Stdout), ex.out.Stream(run.Stderr)}
+	}
+	return []io.Writer{ex.out}
 }
 
 // givenInput returns the standard input that the request brought; nil: none.

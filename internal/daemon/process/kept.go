@@ -88,14 +88,18 @@ func (k *kept) find(id string) (*execution, error) {
 }
 
 // finish keeps the result of ex, which has just ended, within the limits.
-func (k *kept) finish(ex *execution) {
+func (k *kept) finish(ex *execution) { k.put(ex, time.Now()) }
+
+// put keeps the result of ex, which ended at a time not before that of those that are kept.
+func (k *kept) put(ex *execution, at time.Time) {
 	if ex.id == "" {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	ex.hold()
-	k.ended, k.at, k.bytes = append(k.ended, ex), append(k.at, time.Now()), k.bytes+ex.weight()
+	k.byID[ex.id] = ex // so it was, unless it was taken over
+	k.ended, k.at, k.bytes = append(k.ended, ex), append(k.at, at), k.bytes+ex.weight()
 	for len(k.ended) > keepResults || k.bytes > keepBytes {
 		k.evict()
 	}
