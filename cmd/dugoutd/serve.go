@@ -22,7 +22,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dugout-dev/dugout/internal/daemon"
-	"github.com/dugout-dev/dugout/internal/daemon/handover"
 	"github.com/dugout-dev/dugout/internal/daemon/info"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
 )
@@ -83,8 +82,8 @@ func number(name string, def int) int {
 }
 
 func serve(args []string) int {
-	if len(args) == 1 && args[0] == handover.FormatsFlag {
-		_, _ = fmt.Println(handover.Formats())
+	if len(args) == 1 && args[0] == daemon.FormatsFlag {
+		_, _ = fmt.Println(daemon.Formats())
 		return 0
 	}
 	o, err := parse(args)

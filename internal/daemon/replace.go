@@ -431,3 +431,9 @@ func fromOutside(c net.Conn) bool {
 	})
 	return outside
 }
+
+// FormatsFlag is the command line on which the program prints [Formats] and exits: which states it can take over.
+const FormatsFlag = handover.FormatsFlag
+
+// Formats returns what is printed for FormatsFlag.
+func Formats() string { return handover.Formats() }
