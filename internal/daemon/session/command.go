@@ -214,6 +214,9 @@ func (c *command) finish(exit int) {
 	defer c.s.h.gate.RUnlock()
 	buf, _ := pieces.Get().(*[64 << 10]byte)
 	for s := range c.outs {
+		if c.outs[s].r == nil { // it had ended before the daemon was replaced
+			continue
+		}
 		now(c.outs[s].r, func(fd int) {
 			for {
 				if more, _ := c.readOnce(fd, stream(s), buf[:]); !more {
@@ -297,7 +300,7 @@ func (c *command) input(ctx context.Context, data string) error {
 		return ctx.Err()
 	}
 	c.pump.Lock()
-	f := c.in.w
+	f := c.in.w // nil: the shell is through with it
 	c.pump.Unlock()
 	if f == nil {
 		return ended()

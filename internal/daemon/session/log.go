@@ -22,6 +22,9 @@ const (
 	LogMaxEnv     = "DUGOUT_SESSION_LOG_MAX"
 )
 
+// logName is the name of a log's file, in the directory of its command.
+const logName = "output.log"
+
 // record is the log of one command: a file that only grows, written by one at a time, and those who wait for it to grow.
 // The file belongs to the sandbox: it may be changed or gone, and then readers get an error, never a wrong length.
 type record struct {

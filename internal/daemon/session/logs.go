@@ -71,7 +71,7 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request, in *logsIn) error
 	}
 	switch {
 	case socket:
-		return serveSocket(w, r, cur, in.Follow)
+		return h.serveSocket(w, r, cur, in.Follow)
 	case in.Follow:
 		w.Header().Set("Content-Type", "application/octet-stream")
 		return sendTo(w, r, cur, true)
@@ -139,11 +139,22 @@ func sendTo(w http.ResponseWriter, r *http.Request, cur *cursor, follow bool) er
 }
 
 // serveSocket streams the log as binary messages and closes with 1000 at its end.
-func serveSocket(w http.ResponseWriter, r *http.Request, cur *cursor, follow bool) error {
+func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, cur *cursor, follow bool) error {
 	conn, err := ws.Accept(w, r, 4<<10)
 	if err != nil {
 		return nil // it was answered
 	}
+	h.mu.Lock()
+	if h.conns == nil {
+		h.conns = map[*ws.Conn]struct{}{}
+	}
+	h.conns[conn] = struct{}{}
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		delete(h.conns, conn)
+		h.mu.Unlock()
+	}()
 	conn.Discard()
 	err = cur.copy(conn.Context(), follow, func(b []byte) error { return conn.Write(ws.Binary, b) })
 	switch {

@@ -51,6 +51,7 @@ func (p *pipe) make(path string, input bool) error {
 func (p *pipe) release() {
 	if p.w != nil {
 		_ = p.w.Close()
+		p.w = nil
 	}
 	p.unlink()
 }

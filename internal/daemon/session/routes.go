@@ -26,6 +26,7 @@ import (
 	"github.com/dugout-dev/dugout/internal/daemon/caller"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
+	"github.com/dugout-dev/dugout/internal/daemon/ws"
 	"github.com/dugout-dev/dugout/internal/errs"
 	"github.com/dugout-dev/dugout/internal/rest"
 )
@@ -49,8 +50,8 @@ type Handler struct {
 
 	mu       sync.Mutex // guards all below
 	sessions map[string]*session
-	making   int // sessions being made
 	born     uint64
+	conns    map[*ws.Conn]struct{} // followers
 	closed   bool
 }
 
@@ -142,21 +143,31 @@ func (h *Handler) findCommand(in sessionCommandIn) (*command, error) {
 	return s.find(in.CommandID)
 }
 
-type none struct{}
-
-func (h *Handler) list(context.Context, *none) ([]toolbox.Session, error) {
+// all returns the sessions, oldest first, those too that are being deleted.
+func (h *Handler) all() []*session {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	all := make([]*session, 0, len(h.sessions))
 	for _, s := range h.sessions {
-		if s != nil {
+		if s != nil { // being made
 			all = append(all, s)
 		}
 	}
-	h.mu.Unlock()
 	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.born, b.born) })
+	return all
+}
+
+type none struct{}
+
+func (h *Handler) list(context.Context, *none) ([]toolbox.Session, error) {
+	all := h.all()
 	out := make([]toolbox.Session, 0, len(all))
 	for _, s := range all {
-		out = append(out, s.describe())
+		select {
+		case <-s.gone:
+		default:
+			out = append(out, s.describe())
+		}
 	}
 	return out, nil
 }
@@ -245,14 +256,19 @@ func (h *Handler) remove(_ context.Context, in *sessionIn) (rest.None, error) {
 	if !s.vanish() {
 		return rest.None{}, h.unknown(in.SessionID)
 	}
+	h.bury(s)
+	return rest.None{}, nil
+}
+
+// bury ends a session that vanished, and forgets it.
+func (h *Handler) bury(s *session) {
 	s.end(grace)
 	_ = os.RemoveAll(s.dir)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.sessions[in.SessionID] == s {
-		delete(h.sessions, in.SessionID)
+	if h.sessions[s.id] == s {
+		delete(h.sessions, s.id)
 	}
-	return rest.None{}, nil
 }
 
 type sessionCommandIn struct {

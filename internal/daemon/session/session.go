@@ -207,13 +207,7 @@ func (s *session) begin() {
 
 // submit queues a command. The caller holds the gate.
 func (s *session) submit(text string, async, noEcho bool) (*command, error) {
-	c := &command{s: s, id: id.New(), text: text, shown: text, async: async, noEcho: noEcho,
-		started: make(chan struct{}), done: make(chan struct{}), eof: make(chan struct{}), typing: make(chan struct{}, 1)}
-	if len(c.shown) > maxShown {
-		c.shown = strings.ToValidUTF8(c.shown[:maxShown], "")
-	}
-	c.dir = filepath.Join(s.dir, c.id)
-	c.log = &record{path: filepath.Join(c.dir, "output.log"), max: s.h.logMax()}
+	c := s.newCommand(id.New(), text, async, noEcho)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -230,6 +224,16 @@ func (s *session) submit(text string, async, noEcho bool) (*command, error) {
 	default:
 	}
 	return c, nil
+}
+
+func (s *session) newCommand(cmdID, text string, async, noEcho bool) *command {
+	c := &command{s: s, id: cmdID, text: text, shown: text, async: async, noEcho: noEcho, dir: filepath.Join(s.dir, cmdID),
+		started: make(chan struct{}), done: make(chan struct{}), eof: make(chan struct{}), typing: make(chan struct{}, 1)}
+	if len(c.shown) > maxShown {
+		c.shown = strings.ToValidUTF8(c.shown[:maxShown], "")
+	}
+	c.log = &record{path: filepath.Join(c.dir, logName), max: s.h.logMax()}
+	return c
 }
 
 // over is the error of a session whose shell has ended. The caller holds mu.
