@@ -13,6 +13,13 @@ import (
 // EndTree asks the child and all that came out of it to end, with SIGTERM, waits until they have, at most for grace, and then
 // kills what is left; see [Child.KillTree].
 func (c *Child) EndTree(grace time.Duration) {
+	if grace > 0 {
+		c.askToEnd(grace)
+	}
+	c.KillTree()
+}
+
+func (c *Child) askToEnd(grace time.Duration) {
 	owned := true
 	select {
 	case <-c.Done():
@@ -52,5 +59,4 @@ func (c *Child) EndTree(grace time.Duration) {
 		}
 		left = alive
 	}
-	c.KillTree()
 }
