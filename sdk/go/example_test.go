@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
 	"strings"
 	"time"
 
@@ -117,5 +118,33 @@ func ExampleLanguageServer() {
 	}
 	for _, item := range list.Items {
 		fmt.Println(item.Label)
+	}
+}
+
+func ExampleSandbox_CreateSession() {
+	ctx := context.Background()
+	client, err := dugout.New(dugout.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sandbox, err := client.Get(ctx, "box")
+	if err != nil {
+		log.Fatal(err)
+	}
+	session, err := sandbox.CreateSession(ctx, "build")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Delete(ctx)
+
+	if _, err := session.Exec(ctx, "cd /tmp && export MODE=fast"); err != nil { // both stay
+		log.Fatal(err)
+	}
+	command, err := session.Start(ctx, `for i in 1 2 3; do echo "$PWD $MODE $i"; sleep 1; done`, dugout.StartOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := command.Follow(ctx, os.Stdout, os.Stderr); err != nil {
+		log.Fatal(err)
 	}
 }
