@@ -117,7 +117,7 @@ func New(cfg Config) *Daemon {
 	d.pty = &pty.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.interp = &interp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.git = &git.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir, Library: cfg.Git}
-	d.lsp = &lsp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Workdir: cfg.Workdir}
+	d.lsp = &lsp.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.port = &port.Handler{Log: cfg.Log, Edge: d.edge}
 	d.desktop = &desktop.Handler{Log: cfg.Log, Runner: d.runner, Env: cfg.Env, Edge: d.edge, Workdir: cfg.Workdir}
 	d.watch = &watch.Handler{Log: cfg.Log, Workdir: cfg.Workdir}

@@ -61,7 +61,8 @@ func newRig(t testing.TB, idle time.Duration) *rig {
 	runner := run.New(reaper, log)
 	r := &rig{t: t, dir: dir, mux: http.NewServeMux()}
 	r.h = &lsp.Handler{Log: log, Runner: runner, Env: environ.New(map[string]string{"PATH": "/nowhere"}), Workdir: dir, Config: config, Idle: idle}
-	(&rest.Edge{Source: api.SourceDaemon, Log: log, EchoMessage: true}).Mount(r.mux, "", r.h.Routes(), nil)
+	r.h.Edge = &rest.Edge{Source: api.SourceDaemon, Log: log, EchoMessage: true}
+	r.h.Edge.Mount(r.mux, "", r.h.Routes(), nil)
 	t.Cleanup(func() {
 		r.h.Close()
 		if n := r.h.Live(); n != 0 {
@@ -286,10 +287,53 @@ func TestBadServers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSearch: where the server finds no symbols, the daemon looks at file after file.
+func TestSearch(t *testing.T) {
 	r := newRig(t, 0)
 	r.start("poor", "p")
-	if status, body := r.do("GET", "/lsp/workspacesymbols?languageId=poor&pathToProject=p&query=x", nil); status != 422 {
-		t.Errorf("%d %s", status, body)
+	for _, dir := range []string{"p/sub", "p/.hidden", "p/node_modules/x"} {
+		if err := os.MkdirAll(filepath.Join(r.dir, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"p/a.x", "p/sub/b.x", "p/.hidden/c.x", "p/node_modules/x/d.x", "p/e.other"} {
+		r.write(name, "")
+	}
+	r.write("p/large.x", strings.Repeat("x", 1<<20+1))
+	find := func(query string) (uris []string, truncated string) {
+		t.Helper()
+		rec := httptest.NewRecorder()
+		r.mux.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", "/lsp/workspacesymbols?languageId=poor&pathToProject=p&query="+query, nil))
+		var out []toolbox.LSPSymbol
+		if err := json.Unmarshal(rec.Body.Bytes(), &out); err != nil || rec.Code != 200 || out == nil {
+			t.Fatal(rec.Code, rec.Body)
+		}
+		for _, s := range out {
+			uris = append(uris, s.Name+" "+strings.TrimPrefix(s.Location.URI, "file://"+r.dir+"/p/"))
+		}
+		return uris, rec.Header().Get("X-Dugout-Truncated")
+	}
+	got, cut := find("OUT")
+	if diff := cmp.Diff([]string{"outer a.x", "outer sub/b.x"}, got); diff != "" || cut != "" {
+		t.Error(diff, cut)
+	}
+	if got, _ := find(""); len(got) != 4 {
+		t.Error(got)
+	}
+	if got, _ := find("nothing"); got != nil {
+		t.Error(got)
+	}
+	labels, _, _ := r.complete("poor", "file://a.x")
+	if labels[2] != "1" { // none but this one is open
+		t.Error(labels)
+	}
+	for i := range 999 {
+		r.write(fmt.Sprintf("p/sub/%d.x", i), "")
+	}
+	if got, cut := find("inner"); len(got) != 1000 || cut != "true" {
+		t.Error(len(got), cut)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ type Handler struct {
 	Log     *slog.Logger
 	Runner  *run.Runner
 	Env     *environ.Env
+	Edge    *rest.Edge
 	Workdir string        // what relative paths start from
 	Config  string        // file with further servers; empty: ConfigPath
 	Idle    time.Duration // after which an unused server is ended; 0: DefaultIdle
@@ -63,7 +65,8 @@ func (h *Handler) Routes() []rest.Route {
 			rest.Description("A document that is not open is opened.")),
 		rest.Typed("GET", "/lsp/document-symbols", "DocumentSymbols", h.documentSymbols, tag, rest.Summary("List the symbols of a document"),
 			rest.Description("One flat list, symbols before those inside them. A document that is not open is opened.")),
-		rest.Typed("GET", "/lsp/workspacesymbols", "WorkspaceSymbols", h.workspaceSymbols, tag, rest.Summary("Find symbols of a project by name")),
+		rest.Stream("GET", "/lsp/workspacesymbols", "WorkspaceSymbols", h.workspaceSymbols, tag, rest.Answers[[]toolbox.LSPSymbol](), rest.Summary("Find symbols of a project by name"),
+			rest.Description("For a server that cannot, as pylsp, the files are looked at one by one: at most 1000 of at most 1 MiB, within 30 s, without directories that begin with a dot or hold packages; then a name has to contain the query. When files were left out for their number or for time, the header X-Dugout-Truncated is true.")),
 	}
 }
 
@@ -237,18 +240,31 @@ type workspaceSymbolsIn struct {
 	Project  string `query:"pathToProject" required:"true" doc:"Root of the server's project."`
 }
 
-func (h *Handler) workspaceSymbols(ctx context.Context, in *workspaceSymbolsIn) ([]toolbox.LSPSymbol, error) {
+func (h *Handler) workspaceSymbols(w http.ResponseWriter, r *http.Request, in *workspaceSymbolsIn) error {
 	k, err := h.key(in.Language, in.Project)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var out []toolbox.LSPSymbol
+	cut := false
+	ctx := r.Context()
 	err = h.with(ctx, k, "", func(p *process) error {
+		if !p.can.WorkspaceSymbol && p.can.DocumentSymbol {
+			out, cut, err = h.search(ctx, p, k, in.Query)
+			return err
+		}
 		var raw json.RawMessage
 		if raw, err = p.ask(ctx, "workspace/symbol", map[string]any{"query": in.Query}); err == nil {
 			out, err = symbols(raw, "")
 		}
 		return err
 	})
-	return out, err
+	if err != nil {
+		return err
+	}
+	if cut {
+		w.Header().Set("X-Dugout-Truncated", "true")
+	}
+	h.Edge.Write(w, http.StatusOK, out)
+	return nil
 }
