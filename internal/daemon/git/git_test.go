@@ -192,6 +192,12 @@ func TestClone(t *testing.T) {
 		}
 		s.post("clone", m{"url": origin, "path": "empty"})
 
+		s.post("branches", m{"path": "shallow", "name": "mine"})
+		s.post("push", m{"path": "shallow", "set_upstream": true})
+		if st := s.status("shallow"); !st.BranchPublished || *st.Upstream != "origin/mine" {
+			t.Errorf("%+v", st)
+		}
+
 		s.fails(409, "CONFLICT", "POST", "clone", m{"url": origin, "path": "empty"})
 		s.fails(409, "CONFLICT", "POST", "clone", m{"url": origin, "path": "empty/a.txt"})
 		s.fails(404, "GIT_BRANCH_NOT_FOUND", "POST", "clone", m{"url": origin, "path": "gone", "branch": "nowhere"})

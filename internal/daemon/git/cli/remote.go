@@ -280,10 +280,28 @@ func (c *repo) push(ctx context.Context, r *op.Request) (*op.Result, error) {
 		args = append(args, "--set-upstream")
 	}
 	a, err := c.run(ctx, command{args: append(args, "--", r.Remote, heads+branch+":"+heads+branch), secret: s})
-	if err != nil || a.code == 0 {
-		return &op.Result{}, err
+	switch {
+	case err != nil:
+		return nil, err
+	case a.code != 0:
+		return nil, c.pushFault(a, branch, url)
+	case r.Upstream:
+		return &op.Result{}, c.seeUpstream(ctx, r.Remote, branch, oid)
 	}
-	return nil, c.pushFault(a, branch, url)
+	return &op.Result{}, nil
+}
+
+// seeUpstream makes a clone of one branch follow another one too: without that its upstream branch would have no name here.
+func (c *repo) seeUpstream(ctx context.Context, remote, branch, oid string) error {
+	upstream, err := c.ok(ctx, "for-each-ref", "--format=%(upstream)", heads+branch)
+	if err != nil || strings.TrimSpace(upstream) != "" {
+		return err
+	}
+	if _, err := c.ok(ctx, "remote", "set-branches", "--add", remote, branch); err != nil {
+		return err
+	}
+	_, err = c.ok(ctx, "update-ref", "refs/remotes/"+remote+"/"+branch, oid)
+	return err
 }
 
 // pushFault reads the porcelain lines of a push: flag, refs, and what became of it, with tabs between.

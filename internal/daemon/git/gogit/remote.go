@@ -273,6 +273,16 @@ func (p *repo) push(ctx context.Context, r *op.Request) (*op.Result, error) {
 		if err := p.track(branch, r.Remote, name); err != nil {
 			return nil, err
 		}
+		if known, err := p.tracking(name); err != nil {
+			return nil, err
+		} else if known == "" { // a clone of one branch now follows this one too
+			if err := p.configure(func(cfg *config.Config) {
+				remote := cfg.Remotes[r.Remote]
+				remote.Fetch = append(remote.Fetch, config.RefSpec("+"+name.String()+":"+plumbing.NewRemoteReferenceName(r.Remote, branch).String()))
+			}); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return &op.Result{}, p.Storer.SetReference(plumbing.NewHashReference(plumbing.NewRemoteReferenceName(r.Remote, branch), mine.Hash()))
 }
