@@ -12,6 +12,7 @@ import "time"
 //	PUT    /v1/sandboxes/{id}               Spec → Sandbox: create and start, idempotent
 //	POST   /v1/sandboxes/{id}/start         → Sandbox
 //	POST   /v1/sandboxes/{id}/stop          Stop → Sandbox
+//	POST   /v1/sandboxes/{id}/upgrade?force=  → Upgraded: replace the daemon by this runner's version, if it is another
 //	DELETE /v1/sandboxes/{id}               204, also for an unknown id
 //	GET    /v1/events?since=N               Events: long poll, at most EventWait
 //	GET    /v1/images                       []Image
@@ -66,6 +67,15 @@ type Sandbox struct {
 // Stop asks a sandbox to stop.
 type Stop struct {
 	Force bool `json:"force"` // kill at once
+}
+
+// Upgraded tells what came of an upgrade of a sandbox's daemon. Its processes go on in any case.
+type Upgraded struct {
+	Before     string  `json:"before"` // version
+	Version    string  `json:"version"`
+	Replaced   bool    `json:"replaced"`             // false: it was this version already, or see Busy
+	Busy       bool    `json:"busy,omitempty"`       // requests are under way that would be cut: try again, or force
+	BlackoutMS float64 `json:"blackoutMs,omitempty"` // how long requests waited
 }
 
 // Event says that a sandbox changed without having been asked.

@@ -54,6 +54,7 @@ type Parts struct {
 	Engine  engine.Engine
 	Network runner.Network // nil: sandboxes have loopback only
 	Images  runner.Images
+	Daemon  string          // path of the daemon's program; empty: running sandboxes keep theirs
 	Close   []func() error // called after everything else was closed, the last one first; called also when opening failed
 }
 
@@ -110,7 +111,7 @@ func (p *Platform) startRunner(ctx context.Context, version, key string, cfg con
 		return "", "", err
 	}
 	host, err := runner.New(ctx, runner.Config{Version: version, Key: key, Dir: cfg.DataDir, MaxSandboxes: int(cfg.Runner.MaxSandboxes), OTelEndpoint: cfg.Runner.OTelEndpoint,
-		FreeMemory: 512 << 20, FreeDisk: 1 << 30}, runner.Deps{Engine: parts.Engine, Network: parts.Network, Images: parts.Images, Metrics: metrics, Log: p.log})
+		Daemon: parts.Daemon, FreeMemory: 512 << 20, FreeDisk: 1 << 30}, runner.Deps{Engine: parts.Engine, Network: parts.Network, Images: parts.Images, Metrics: metrics, Log: p.log})
 	if err != nil {
 		return "", "", err
 	}
@@ -158,6 +159,7 @@ func Host(progress func(string)) Opener {
 		if err != nil {
 			return parts, err
 		}
+		parts.Daemon = ociCfg.Daemon
 		parts.Engine, parts.Close = eng, append(parts.Close, eng.Close)
 		netCfg, err := networkConfig(cfg, instance, dirs)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,6 +36,10 @@ type Target struct {
 type Relay struct {
 	transport *http.Transport
 	proxy     *httputil.ReverseProxy
+
+	holding atomic.Int32 // peers in held: 0 nearly always, and then nobody takes the lock
+	mu      sync.Mutex   // guards held
+	held    map[string]chan struct{}
 }
 
 type targetKey struct{}
@@ -108,6 +113,9 @@ func http1() *http.Protocols {
 // Serve forwards r to t and streams the answer back.
 func (r *Relay) Serve(w http.ResponseWriter, req *http.Request, t *Target) {
 	// A command's answer may come while its upload is still under way, and a WebSocket has no end: no server timeouts here.
+	if r.holding.Load() > 0 && !r.wait(req.Context(), t.Peer) {
+		panic(http.ErrAbortHandler) // the caller left; nobody reads an answer
+	}
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
@@ -117,6 +125,44 @@ func (r *Relay) Serve(w http.ResponseWriter, req *http.Request, t *Target) {
 
 // Forget closes idle connections: after a peer was replaced.
 func (r *Relay) Forget() { r.transport.CloseIdleConnections() }
+
+// Hold makes new requests to peer wait until release is called, and closes idle connections: while the peer is replaced, no
+// request can meet a connection that is just being closed. Requests under way go on. One caller at a time may hold a peer.
+func (r *Relay) Hold(peer string) (release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held == nil {
+		r.held = map[string]chan struct{}{}
+	}
+	c := make(chan struct{})
+	r.held[peer] = c
+	r.holding.Add(1)
+	r.Forget()
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.held, peer)
+		r.holding.Add(-1)
+		close(c)
+	}
+}
+
+// wait returns when nobody holds peer any more; false: ctx ended before.
+func (r *Relay) wait(ctx context.Context, peer string) bool {
+	for {
+		r.mu.Lock()
+		c := r.held[peer]
+		r.mu.Unlock()
+		if c == nil {
+			return true
+		}
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
 
 type buffers struct{ pool sync.Pool }
 

@@ -55,6 +55,7 @@ type Config struct {
 	FreeDisk     int64  // bytes that must stay free where sandboxes are kept
 	Dir          string // where sandboxes are kept, to measure the disk
 	StopGrace    time.Duration
+	Daemon       string // path of the daemon's program of this version; empty: daemons are not upgraded
 	OTelEndpoint string // of the collector for sandboxes that name none; "": none
 }
 
@@ -141,8 +142,14 @@ func (h *Host) reattach(ctx context.Context) error {
 	return nil
 }
 
-// Run reports sandboxes that end by themselves, until ctx ends.
+// Run reports sandboxes that end by themselves, and upgrades the daemons that an earlier version started, until ctx ends.
 func (h *Host) Run(ctx context.Context) error {
+	upgrades := make(chan struct{})
+	go func() {
+		defer close(upgrades)
+		h.upgradeAll(ctx)
+	}()
+	defer func() { <-upgrades }()
 	tick := time.NewTicker(buriedFor)
 	defer tick.Stop()
 	for {

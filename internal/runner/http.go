@@ -68,6 +68,12 @@ func (h *Host) routes() []rest.Route {
 		}) (wire.Sandbox, error) {
 			return h.Stop(ctx, in.ID, in.Body.Force)
 		}),
+		rest.Typed("POST", "/sandboxes/{id}/upgrade", "upgrade", func(ctx context.Context, in *struct {
+			ID    string `path:"id"`
+			Force bool   `query:"force"`
+		}) (wire.Upgraded, error) {
+			return h.Upgrade(ctx, in.ID, in.Force)
+		}),
 		rest.Typed("DELETE", "/sandboxes/{id}", "delete", func(ctx context.Context, in *byID) (rest.None, error) {
 			return rest.None{}, h.Delete(ctx, in.ID)
 		}, rest.Status(http.StatusNoContent)),
