@@ -54,7 +54,7 @@ type Parts struct {
 	Engine  engine.Engine
 	Network runner.Network // nil: sandboxes have loopback only
 	Images  runner.Images
-	Daemon  string          // path of the daemon's program; empty: running sandboxes keep theirs
+	Daemon  string         // path of the daemon's program; empty: running sandboxes keep theirs
 	Close   []func() error // called after everything else was closed, the last one first; called also when opening failed
 }
 
