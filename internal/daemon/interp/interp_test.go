@@ -222,6 +222,9 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%q:\n%.3000s", tt.code, f.Traceback)
 		}
 	}
+	if o := code(d, "1/0"); strings.Contains(o.fault().Traceback, "^") && !strings.Contains(o.fault().Traceback, "    1/0\n    ~^~\n") {
+		t.Errorf("it points elsewhere:\n%s", o.fault().Traceback)
+	}
 	// Python refuses what is no text.
 	if o := code(d, "x = 1\x00"); o.fault().Name != "SyntaxError" && o.fault().Name != "ValueError" {
 		t.Errorf("%+v", o)

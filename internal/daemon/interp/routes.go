@@ -152,11 +152,12 @@ func (h *Handler) remove(_ context.Context, in *removeIn) (toolbox.InterpreterCo
 		return none, errs.New(errs.Invalid, "the default context cannot be deleted")
 	}
 	h.gate.RLock()
-	defer h.gate.RUnlock()
 	h.mu.Lock()
 	s := h.scopes[in.ID]
 	h.mu.Unlock()
-	if s == nil || !h.drop(s) {
+	known := s != nil && h.drop(s)
+	h.gate.RUnlock() // killing may take long
+	if !known {
 		return none, errs.New(errs.NotFound, "no interpreter context %q", clip(in.ID))
 	}
 	s.delete()

@@ -123,6 +123,8 @@ func newWorker(child *run.Child, fds []int) *worker {
 	return &worker{child: child, ch: files[0], out: files[1], err: files[2]}
 }
 
+func (w *worker) files() []*os.File { return []*os.File{w.ch, w.out, w.err} }
+
 func (w *worker) alive() bool {
 	select {
 	case <-w.child.Done():

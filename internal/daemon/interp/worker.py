@@ -203,7 +203,7 @@ class Worker(object):
             self.flags |= body.co_flags & flag  # from __future__ import ... holds for what follows
         if last is not None:
             last = compile(last, USER, 'eval', self.flags, True)
-        lines = source.splitlines(True)
+        lines = [line + '\n' for line in source.splitlines()]
         linecache.cache[name] = (len(source), None, lines, name)
         for code in (body, last):
             if code is not None:
