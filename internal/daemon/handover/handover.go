@@ -68,6 +68,16 @@ func (o *Out) Pass(f syscall.Conn) (int, error) {
 	return fd, nil
 }
 
+// In returns what the program that replaces this one would find, and takes the descriptors along: for tests.
+func (o *Out) In() *In {
+	in := &In{state: o.state, fds: map[int]bool{}}
+	for _, fd := range o.fds {
+		in.fds[fd] = true
+	}
+	o.fds = nil
+	return in
+}
+
 // In is what was handed over.
 type In struct {
 	state map[string]json.RawMessage
