@@ -7,7 +7,7 @@ PAYLOAD := internal/payload/files
 LDFLAGS := -s -w -X main.version=$(VERSION)
 SOURCES := $(shell find api cmd images internal sdk -name '*.go' -o -name '*.sql' -o -name '*.yaml' -o -name '*.py' -o -name '*.js' 2>/dev/null) go.mod go.sum
 
-.PHONY: help build up demo test e2e fuzz lint bench generate clean deps-build deps-test deps-bench
+.PHONY: help build desktop up demo test e2e fuzz lint bench generate clean deps-build deps-test deps-bench
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | column -ts $$'\t'
 
@@ -29,6 +29,9 @@ $(BIN)/runc: tools/runc/build.sh
 $(BIN)/images/.stamp: images/base.yaml images/tiny.yaml
 	$(GO) run ./images/build -store $(BIN) tiny base
 	@touch $@
+
+desktop: deps-build ## the snapshot with a graphical desktop, 1.4 GB; once for each state of its recipe
+	$(GO) run ./images/build -store $(BIN) desktop
 
 up: build ## run the server on this host until Ctrl-C
 	@$(BIN)/dugout up

@@ -33,10 +33,10 @@ func TestEmbeddedRecipes(t *testing.T) {
 			t.Errorf("%s: env must have PATH and leave HOME to the engine: %v", r.Name, r.Env)
 		}
 	}
-	if diff := cmp.Diff([]string{"base", "tiny"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"base", "desktop", "tiny"}, names); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := image.LoadRecipe(images.Recipes, "nothing"); !errs.Is(err, errs.NotFound) || !strings.Contains(err.Error(), "base, tiny") {
+	if _, err := image.LoadRecipe(images.Recipes, "nothing"); !errs.Is(err, errs.NotFound) || !strings.Contains(err.Error(), "base, desktop, tiny") {
 		t.Errorf("unknown recipe: %v", err)
 	}
 }

@@ -222,7 +222,7 @@ func (h *Handler) newSet() *parts.Set {
 				}},
 			{Name: partVNC, Priority: 400, Ready: func(ctx context.Context) bool { return listens(ctx, h.number("VNC_PORT", defaultVNC)) },
 				Command: lookup("x11vnc", func() []string {
-					return []string{"-display", h.display(), "-rfbport", vnc(), "-localhost", "-no6", "-forever", "-shared", "-nopw", "-noxdamage", "-quiet", "-nobell"}
+					return []string{"-display", h.display(), "-rfbport", vnc(), "-localhost", "-no6", "-forever", "-shared", "-nopw", "-quiet", "-nobell"}
 				})},
 			{Name: partWeb, Priority: 400, Ready: func(ctx context.Context) bool { return listens(ctx, h.number("NO_VNC_PORT", defaultWeb)) },
 				Command: h.websockify},
@@ -232,7 +232,7 @@ func (h *Handler) newSet() *parts.Set {
 // childEnv is the environment of the desktop and of what is started from it.
 func (h *Handler) childEnv(extra map[string]string) []string {
 	vars := map[string]string{"DISPLAY": h.display(), "DBUS_SESSION_BUS_ADDRESS": h.sessionBus(),
-		"QT_LINUX_ACCESSIBILITY_ALWAYS_ON": "1", "GTK_MODULES": "gail:atk-bridge", "ACCESSIBILITY_ENABLED": "1"}
+		"QT_LINUX_ACCESSIBILITY_ALWAYS_ON": "1"}
 	for k, v := range extra {
 		vars[k] = v
 	}

@@ -31,17 +31,21 @@ func (b *Bus) Focus(ctx context.Context, id string) error {
 // Invoke does an action of a node; its first when none is named.
 func (b *Bus) Invoke(ctx context.Context, id, action string) error {
 	return b.act(ctx, id, func(at ref) error {
-		replies, err := b.calls(ctx, []dbus.Call{{Dest: at.bus, Path: at.path, Interface: ifaceAction, Method: "GetActions"}})
+		replies, err := b.calls(ctx, questions(at))
 		if err != nil {
 			return err
 		}
-		if replies[0] == nil {
+		if replies[askActions] == nil {
 			return silent()
 		}
-		if replies[0].Err != nil {
-			return fault(replies[0].Err, "the node has no actions")
+		if replies[askActions].Err != nil {
+			return fault(replies[askActions].Err, "the node has no actions")
 		}
-		names := actionNames(replies[0])
+		all, err := b.actions(ctx, []visit{{at: at}}, replies)
+		if err != nil {
+			return err
+		}
+		names := all[0]
 		index := 0
 		if action != "" {
 			index = -1

@@ -24,7 +24,7 @@ const (
 	MaxText  = 8 << 20
 
 	maxName   = 4096 // bytes of one name or description
-	maxAction = 32   // actions of a node
+	maxAction = 16   // actions of a node
 	walkTime  = 20 * time.Second
 	patience  = 2 * time.Second // for the answers of one batch
 	batch     = 24              // nodes that are asked about at once

@@ -108,6 +108,10 @@ func (w *walk) visit(ctx context.Context, nodes []visit) ([]visit, error) {
 	if err != nil {
 		return nil, err
 	}
+	actions, err := w.bus.actions(ctx, asked, replies)
+	if err != nil {
+		return nil, err
+	}
 	var next []visit
 	for i, v := range asked {
 		answers := replies[i*callsPerNode : (i+1)*callsPerNode]
@@ -122,7 +126,7 @@ func (w *walk) visit(ctx context.Context, nodes []visit) ([]visit, error) {
 		if answers[askRole].Err != nil && answers[askState].Err != nil {
 			continue // it is gone, and its program answers that
 		}
-		node := w.node(v.at, answers)
+		node := w.node(v.at, answers, actions[i])
 		if w.text < 0 {
 			w.truncated = true
 			return nil, nil
@@ -165,7 +169,7 @@ func (w *walk) place(v visit, node *toolbox.AccessibilityNode) {
 }
 
 // node makes a node of the answers about it.
-func (w *walk) node(at ref, answers []*dbus.Reply) *toolbox.AccessibilityNode {
+func (w *walk) node(at ref, answers []*dbus.Reply, actions []string) *toolbox.AccessibilityNode {
 	n := &toolbox.AccessibilityNode{ID: at.id(), States: stateNames(answers[askState])}
 	n.Name = w.variant(answers[askName])
 	n.Description = w.variant(answers[askDescription])
@@ -179,11 +183,44 @@ func (w *walk) node(at ref, answers []*dbus.Reply) *toolbox.AccessibilityNode {
 			n.Bounds = toolbox.AccessibilityBounds{X: int(v[0]), Y: int(v[1]), Width: int(v[2]), Height: int(v[3])}
 		}
 	}
-	for _, name := range actionNames(answers[askActions]) {
+	for _, name := range actions {
 		n.Actions = append(n.Actions, w.clip(name))
 	}
 	w.text -= 200 // what a node costs without any
 	return n
+}
+
+// actions returns the names of the actions of nodes. GetActions tells names for people, which some programs leave empty: those are asked
+// for the names for programs.
+func (b *Bus) actions(ctx context.Context, nodes []visit, replies []*dbus.Reply) ([][]string, error) {
+	out := make([][]string, len(nodes))
+	var calls []dbus.Call
+	var into []*string
+	for i, v := range nodes {
+		out[i] = actionNames(replies[i*callsPerNode+askActions])
+		for k := range out[i] {
+			if out[i][k] != "" {
+				continue
+			}
+			var w dbus.Writer
+			w.Uint32(uint32(k))
+			calls = append(calls, dbus.Call{Dest: v.at.bus, Path: v.at.path, Interface: ifaceAction, Method: "GetName", Signature: "i", Body: w})
+			into = append(into, &out[i][k])
+		}
+	}
+	names, err := b.calls(ctx, calls)
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range names {
+		if n == nil {
+			continue
+		}
+		if r, err := n.Read("s"); err == nil {
+			*into[i] = r.String()
+		}
+	}
+	return out, nil
 }
 
 func (w *walk) variant(reply *dbus.Reply) string {
