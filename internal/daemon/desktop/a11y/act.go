@@ -41,7 +41,7 @@ func (b *Bus) Invoke(ctx context.Context, id, action string) error {
 		if replies[askActions].Err != nil {
 			return fault(replies[askActions].Err, "the node has no actions")
 		}
-		all, err := b.actions(ctx, []visit{{at: at}}, replies)
+		all, err := b.actions(ctx, []visit{{at: at}}, replies, callsPerNode)
 		if err != nil {
 			return err
 		}

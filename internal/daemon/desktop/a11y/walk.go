@@ -96,25 +96,30 @@ func questions(r ref) []dbus.Call {
 func (w *walk) visit(ctx context.Context, nodes []visit) ([]visit, error) {
 	var asked []visit
 	var calls []dbus.Call
+	each := callsPerNode
+	if len(w.seen) >= MaxNodes {
+		each = askChildren // there is no room for them
+		w.truncated = true
+	}
 	for _, v := range nodes {
 		if w.silent[v.at.bus] {
 			w.truncated = true
 			continue
 		}
 		asked = append(asked, v)
-		calls = append(calls, questions(v.at)...)
+		calls = append(calls, questions(v.at)[:each]...)
 	}
 	replies, err := w.bus.calls(ctx, calls)
 	if err != nil {
 		return nil, err
 	}
-	actions, err := w.bus.actions(ctx, asked, replies)
+	actions, err := w.bus.actions(ctx, asked, replies, each)
 	if err != nil {
 		return nil, err
 	}
 	var next []visit
 	for i, v := range asked {
-		answers := replies[i*callsPerNode : (i+1)*callsPerNode]
+		answers := replies[i*each : (i+1)*each]
 		late := false
 		for _, a := range answers {
 			late = late || a == nil
@@ -134,6 +139,9 @@ func (w *walk) visit(ctx context.Context, nodes []visit) ([]visit, error) {
 		w.place(v, node)
 		if w.full() {
 			return nil, nil
+		}
+		if each == askChildren {
+			continue
 		}
 		below := refs(answers[askChildren])
 		if v.depth >= w.depth {
@@ -192,12 +200,12 @@ func (w *walk) node(at ref, answers []*dbus.Reply, actions []string) *toolbox.Ac
 
 // actions returns the names of the actions of nodes. GetActions tells names for people, which some programs leave empty: those are asked
 // for the names for programs.
-func (b *Bus) actions(ctx context.Context, nodes []visit, replies []*dbus.Reply) ([][]string, error) {
+func (b *Bus) actions(ctx context.Context, nodes []visit, replies []*dbus.Reply, each int) ([][]string, error) {
 	out := make([][]string, len(nodes))
 	var calls []dbus.Call
 	var into []*string
 	for i, v := range nodes {
-		out[i] = actionNames(replies[i*callsPerNode+askActions])
+		out[i] = actionNames(replies[i*each+askActions])
 		for k := range out[i] {
 			if out[i][k] != "" {
 				continue
