@@ -147,21 +147,30 @@ func (w *world) measureThroughput(ctx context.Context) error {
 	return err
 }
 
-const daemonDisk = "daemon on disk, all its programs"
+const (
+	daemonDisk  = "daemon on disk"
+	helpersDisk = "what it runs beside it on demand, on disk"
+)
 
 // measureDaemon adds up the programs that are mounted into a sandbox.
 func (w *world) measureDaemon(ctx context.Context) error {
 	var out struct {
 		Result string `json:"result"`
 	}
-	in := map[string]any{"command": "cat /usr/local/bin/dugoutd* | wc -c"}
+	in := map[string]any{"command": "cat /usr/local/bin/dugoutd | wc -c; cat /usr/local/bin/dugoutd-* | wc -c"}
 	if err := w.api.json(ctx, http.MethodPost, "/toolbox/"+w.sandbox+"/process/execute", in, &out); err != nil {
 		return err
 	}
-	size, err := strconv.ParseFloat(strings.TrimSpace(out.Result), 64)
-	if err != nil {
-		return err
+	sizes := strings.Fields(out.Result)
+	for i, name := range []string{daemonDisk, helpersDisk} {
+		if i >= len(sizes) {
+			return fmt.Errorf("no sizes in %q", out.Result)
+		}
+		size, err := strconv.ParseFloat(sizes[i], 64)
+		if err != nil {
+			return err
+		}
+		w.report.put(name, "MB", size/megabyte)
 	}
-	w.report.put(daemonDisk, "MB", size/megabyte)
 	return nil
 }

@@ -12,6 +12,7 @@ package process
 
 import (
 	"log/slog"
+	"net/http"
 	"sync"
 
 	"github.com/dugout-dev/dugout/api/toolbox"
@@ -58,7 +59,7 @@ func (h *Handler) Routes() []rest.Route {
 		rest.Stream("GET", "/process/execution/{id}/output", "GetExecutionOutput", h.output, rest.Tag("process"), rest.Returns("application/octet-stream"),
 			rest.Summary("Get or follow the output of an execution"),
 			rest.Description("The bytes as they were written, both streams together, from an offset on: the header X-Dugout-Offset tells where they begin, which is later than asked when the beginning is not kept any more. With follow they go on until the execution ends, whose exit code is then in the trailer X-Dugout-Exit-Code. With Accept: text/event-stream the answer is the events of StreamCommand, and Last-Event-ID is the offset.")),
-		rest.Stream("GET", "/process/execution/{id}/connect", "ConnectExecution", h.connect, rest.Tag("process"),
+		rest.Stream("GET", "/process/execution/{id}/connect", "ConnectExecution", h.connect, rest.Tag("process"), rest.Status(http.StatusSwitchingProtocols),
 			rest.Summary("Connect to an execution over a WebSocket"),
 			rest.Description("From the daemon: a text message start; binary messages, whose first byte is the stream (1 or 2) and the rest output; a text message exit, then the connection is closed with 1000. From the client: binary messages are standard input, where the request said openStdin; text messages eof and signal. A client that takes nothing for long is closed with 1008 and can come back at the offset where it was.")),
 		rest.Typed("POST", "/process/execution/{id}/signal", "SignalExecution", h.signal, rest.Tag("process"),
