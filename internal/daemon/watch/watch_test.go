@@ -492,26 +492,26 @@ func TestOverflow(t *testing.T) {
 	t.Logf("%d of %d told, overflow %v", told, files, lost)
 }
 
+// TestSlowClient: one that does not read is closed with 1008.
 func TestSlowClient(t *testing.T) {
 	defer watch.SetPatience(200 * time.Millisecond)() // the daemon ends before, as it was started later
 	t.Run("", func(t *testing.T) {
 		d := daemontest.Start(t)
-		c, _ := start(t, d, "path=.")
-		long := filepath.Join(d.Dir, strings.Repeat("n", 200))
-		stop, stopped := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(stopped)
-			for i := 0; i < 100000; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-					_ = write(fmt.Sprint(long, i%20000))
-				}
+		must(t, os.Mkdir(filepath.Join(d.Dir, "w"), 0o700))
+		c, _ := start(t, d, "path=w")
+		other, _ := start(t, d, "path=w")
+		// 450 bytes each, so that half of what may wait for a client is passed. The other client shows that the daemon has
+		// seen them, and nothing was lost before it came to that.
+		long := filepath.Join(d.Dir, "w", strings.Repeat("n", 240))
+		for i := range 24 {
+			for j := range 500 {
+				must(t, write(fmt.Sprint(long, i, "_", j)))
 			}
-		}()
-		defer func() { close(stop); <-stopped }()
-		time.Sleep(2 * time.Second) // this is the client that does not read
+			end := fmt.Sprint("w/end", i)
+			must(t, write(filepath.Join(d.Dir, end)))
+			_ = other.until(end)
+		}
+		time.Sleep(time.Second) // more than the patience, and nobody reads
 		for {
 			if _, err := c.next(); err != nil {
 				if websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
