@@ -60,7 +60,7 @@ func newRig(t testing.TB, idle time.Duration) *rig {
 	reaper := reap.New(false)
 	runner := run.New(reaper, log)
 	r := &rig{t: t, dir: dir, mux: http.NewServeMux()}
-	r.h = &lsp.Handler{Log: log, Runner: runner, Env: environ.New(map[string]string{"PATH": "/nowhere"}), Workdir: dir, Config: config, Idle: idle}
+	r.h = &lsp.Handler{Log: log, Runner: runner, Env: environ.New(map[string]string{"PATH": "/nowhere", "GORACE": "atexit_sleep_ms=0"}), Workdir: dir, Config: config, Idle: idle}
 	r.h.Edge = &rest.Edge{Source: api.SourceDaemon, Log: log, EchoMessage: true}
 	r.h.Edge.Mount(r.mux, "", r.h.Routes(), nil)
 	t.Cleanup(func() {

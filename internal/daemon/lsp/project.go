@@ -21,7 +21,7 @@ const (
 	DefaultIdle = 15 * time.Minute
 
 	startTimeout = 60 * time.Second
-	stopGrace    = 2 * time.Second
+	stopGrace    = time.Second
 )
 
 // requestTimeout is for one request to a server. A variable for the tests.
