@@ -263,15 +263,17 @@ func (d *Daemon) execute(conn *net.UnixConn, program *os.File, force bool) error
 			return fmt.Errorf("%T does not come to rest", k)
 		}
 	}
-	// The process family first: it takes what waits for executions out of the requests under way.
-	if err := freeze(d.process); err != nil {
-		return err
+	// These families first: they take what waits for executions and commands out of the requests under way.
+	for _, k := range []handover.Keeper{d.process, d.session} {
+		if err := freeze(k); err != nil {
+			return err
+		}
 	}
 	if left := d.idle.drain(1, drainWait) + d.process.Pending(); left > 1 && !force { // 1: this request
 		return fmt.Errorf("%w: %d requests are under way", errBusy, left-1)
 	}
 	for _, k := range rest {
-		if k == handover.Keeper(d.process) {
+		if k == handover.Keeper(d.process) || k == handover.Keeper(d.session) {
 			continue
 		}
 		if err := freeze(k); err != nil {

@@ -109,11 +109,11 @@ func (c *cursor) check() {
 }
 
 // copy sends the log to its end. With follow that is when the command has ended, without it is what is there now. It
-// returns the error of ctx, of send, or of reading.
-func (c *cursor) copy(ctx context.Context, follow bool, send func([]byte) error) error {
+// returns the error of ctx, of send, or of reading; errReplaced when closing is closed.
+func (c *cursor) copy(ctx context.Context, follow bool, closing <-chan struct{}, send func([]byte) error) error {
 	for {
 		end, ended, changed := c.r.l.extent()
-		if err := c.upTo(ctx, end, send); err != nil {
+		if err := c.upTo(ctx, end, closing, send); err != nil {
 			return err
 		}
 		if !follow || ended {
@@ -124,19 +124,26 @@ func (c *cursor) copy(ctx context.Context, follow bool, send func([]byte) error)
 		}
 		select {
 		case <-changed:
+		case <-closing:
+			return errReplaced
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-func (c *cursor) upTo(ctx context.Context, end int64, send func([]byte) error) error {
+func (c *cursor) upTo(ctx context.Context, end int64, closing <-chan struct{}, send func([]byte) error) error {
 	if c.raw >= end {
 		return nil
 	}
 	buf, _ := spare.Get().(*buffers)
 	defer spare.Put(buf)
 	for ctx.Err() == nil {
+		select {
+		case <-closing:
+			return errReplaced
+		default:
+		}
 		b, err := c.next(buf, end)
 		if err == io.EOF {
 			return nil

@@ -7,18 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/dugout-dev/dugout/internal/daemon/handover"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
-	"github.com/dugout-dev/dugout/internal/daemon/ws"
 )
 
 // family names the state that is handed over.
 const family = "session"
-
-// lastRestart is how long followers have for their close frame before the exec.
-const lastRestart = 30 * time.Millisecond
 
 var _ handover.Keeper = (*Handler)(nil)
 
@@ -73,16 +68,23 @@ type savedPipe struct {
 type saved struct {
 	Room     string
 	Sessions []savedSession
+	Parked   []savedParked
 }
 
-// Freeze implements [handover.Keeper].
-func (h *Handler) Freeze() { h.gate.Lock() }
+// Freeze implements [handover.Keeper]. Requests that wait are parked. Followers cannot be handed over: those with a WebSocket
+// are told to connect again (1012), the others are cut off; they go on with the number of bytes they have as the offset.
+func (h *Handler) Freeze() {
+	h.desk.freeze()
+	h.gate.Lock()
+}
 
-// Thaw implements [handover.Keeper]. Followers were sent away by Save; they may come back with an offset.
-func (h *Handler) Thaw() { h.gate.Unlock() }
+// Thaw implements [handover.Keeper].
+func (h *Handler) Thaw() {
+	h.gate.Unlock()
+	h.attend(h.desk.thaw())
+}
 
-// Save implements [handover.Keeper]. Followers cannot be handed over: those with a WebSocket are told to connect again (1012),
-// and go on with the number of bytes they have as the offset.
+// Save implements [handover.Keeper].
 func (h *Handler) Save(out *handover.Out) error {
 	state := saved{Room: h.rooms.dir}
 	for _, s := range h.all() {
@@ -92,21 +94,9 @@ func (h *Handler) Save(out *handover.Out) error {
 		}
 		state.Sessions = append(state.Sessions, one)
 	}
-	h.mu.Lock()
-	conns := make([]*ws.Conn, 0, len(h.conns))
-	for c := range h.conns {
-		conns = append(conns, c)
-		c.Finish(ws.Restart, "the daemon is replaced; connect again")
-	}
-	h.mu.Unlock()
-	deadline := time.NewTimer(lastRestart)
-	defer deadline.Stop()
-	for _, c := range conns {
-		select {
-		case <-c.Context().Done():
-		case <-deadline.C:
-			return out.Put(family, state)
-		}
+	var err error
+	if state.Parked, err = h.desk.save(out); err != nil {
+		return err
 	}
 	return out.Put(family, state)
 }
@@ -190,6 +180,8 @@ func (h *Handler) Restore(in *handover.In) error {
 		s.born = h.born
 		h.sessions[s.id] = s
 	}
+	h.desk.restore(in, state.Parked, h.sessions)
+	h.attend(h.desk.thaw())
 	return nil
 }
 

@@ -74,13 +74,13 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request, in *logsIn) error
 		return h.serveSocket(w, r, cur, in.Follow)
 	case in.Follow:
 		w.Header().Set("Content-Type", "application/octet-stream")
-		return sendTo(w, r, cur, true)
+		return h.sendTo(w, r, cur, true)
 	case f == apart:
 		size, _, _ := c.log.extent()
 		return sendJSON(w, "{", rd, in.Offset, size, "}")
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	return sendTo(w, r, cur, false)
+	return h.sendTo(w, r, cur, false)
 }
 
 // arrive reads over what is to be left out, so that a wrong offset is known before the answer begins.
@@ -115,13 +115,15 @@ func within(offset, size int64) error {
 }
 
 // sendTo streams the log as a body.
-func sendTo(w http.ResponseWriter, r *http.Request, cur *cursor, follow bool) error {
+func (h *Handler) sendTo(w http.ResponseWriter, r *http.Request, cur *cursor, follow bool) error {
 	rc := http.NewResponseController(w)
 	if follow {
 		w.WriteHeader(http.StatusOK)
 		_ = rc.Flush()
 	}
-	err := cur.copy(r.Context(), follow, func(b []byte) error {
+	closing, leave := h.desk.enter()
+	defer leave()
+	err := cur.copy(r.Context(), follow, closing, func(b []byte) error {
 		_ = rc.SetWriteDeadline(time.Now().Add(ws.Stall)) // a client that takes nothing is cut off
 		if _, err := w.Write(b); err != nil {
 			return err
@@ -144,20 +146,19 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, cur *curso
 	if err != nil {
 		return nil // it was answered
 	}
-	h.mu.Lock()
-	if h.conns == nil {
-		h.conns = map[*ws.Conn]struct{}{}
-	}
-	h.conns[conn] = struct{}{}
-	h.mu.Unlock()
-	defer func() {
-		h.mu.Lock()
-		delete(h.conns, conn)
-		h.mu.Unlock()
-	}()
 	conn.Discard()
-	err = cur.copy(conn.Context(), follow, func(b []byte) error { return conn.Write(ws.Binary, b) })
+	closing, leave := h.desk.enter()
+	defer leave()
+	err = cur.copy(conn.Context(), follow, closing, func(b []byte) error { return conn.Write(ws.Binary, b) })
 	switch {
+	case errors.Is(err, errReplaced):
+		conn.Finish(ws.Restart, "the daemon is replaced; connect again")
+		late := time.NewTimer(patience / 2)
+		defer late.Stop()
+		select {
+		case <-conn.Context().Done():
+		case <-late.C:
+		}
 	case err == nil || conn.Context().Err() != nil:
 		conn.Close(ws.Normal, "")
 	default:

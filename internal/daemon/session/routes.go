@@ -26,7 +26,6 @@ import (
 	"github.com/dugout-dev/dugout/internal/daemon/caller"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
-	"github.com/dugout-dev/dugout/internal/daemon/ws"
 	"github.com/dugout-dev/dugout/internal/errs"
 	"github.com/dugout-dev/dugout/internal/rest"
 )
@@ -45,13 +44,13 @@ type Handler struct {
 	// goroutine, and for writing while the daemon is frozen; see keep.go.
 	gate       sync.RWMutex
 	rooms      rooms
+	desk       desk
 	loops      sync.WaitGroup
 	remembered atomic.Int64 // ended commands of all sessions
 
 	mu       sync.Mutex // guards all below
 	sessions map[string]*session
 	born     uint64
-	conns    map[*ws.Conn]struct{} // followers
 	closed   bool
 }
 
@@ -353,14 +352,21 @@ func (h *Handler) exec(w http.ResponseWriter, r *http.Request, in *execIn) error
 		h.Edge.Write(w, http.StatusAccepted, toolbox.SessionExecuted{CmdID: c.id})
 		return nil
 	}
+	closing, leave := h.desk.enter()
 	select {
 	case <-c.done:
+		leave()
+		return h.answer(w, c, formOf(r))
 	case <-s.gone:
-		return errs.New(errs.Invalid, "the session was deleted while the command ran")
+		leave()
+		return errDeleted()
 	case <-r.Context().Done(): // the client left; the command goes on
+		leave()
 		return nil
+	case <-closing:
+		defer leave()
+		return h.desk.park(w, r, c)
 	}
-	return h.answer(w, c, formOf(r))
 }
 
 func (h *Handler) submit(s *session, b toolbox.SessionExecute, async bool) (*command, error) {
