@@ -22,10 +22,11 @@ const MaxURL = 4096
 const Schemes = "https, http, ssh, git and file"
 
 var (
-	hostPort = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$`)
-	portPath = regexp.MustCompile(`^[0-9]{1,5}(/|$)`)
-	sshUser  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
-	sshHost  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+	hostPort  = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$`)
+	helperURL = regexp.MustCompile(`^[^/\[]*::`) // git runs git-remote-NAME for NAME::anything
+	portPath  = regexp.MustCompile(`^[0-9]{1,5}(/|$)`)
+	sshUser   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+	sshHost   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
 )
 
 // ParseURL reads the address of a repository as a client gives it, and the credentials in it. Relative paths (./ and ../)
@@ -48,12 +49,12 @@ func ParseURL(s, workdir string) (*URL, *Auth, error) {
 		return &URL{Text: filepath.Join(workdir, s)}, nil, nil
 	}
 	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok || strings.ContainsAny(scheme, "/@:") {
-		if strings.Contains(s, "::") && !strings.Contains(s, "[") {
+	if !ok || strings.Contains(scheme, "/") {
+		if helperURL.MatchString(s) {
 			return nil, nil, badScheme()
 		}
 		if user, host, path, ok := scp(s); ok {
-			if !sshUser.MatchString(user) && user != "" || !sshHost.MatchString(host) || path == "" || path[0] == '-' {
+			if !sshUser.MatchString(user) && user != "" || !sshHost.MatchString(host) || path == "" || path[0] == '-' || path[0] == ':' {
 				return nil, nil, errs.New(errs.Invalid, "url is neither https://… nor user@host:path")
 			}
 			return &URL{Text: s}, nil, nil
