@@ -106,7 +106,7 @@ func serve(args []string) int {
 		log.Error("processors cannot be read", "error", err)
 		return 2
 	}
-	tune()
+	tune(o.limits.MilliCPU)
 	resumed, err := daemon.Resume()
 	if err != nil { // the processes of the daemon before are lost to this one, but a sandbox needs a daemon
 		log.Error("nothing could be taken over from the daemon before", "error", err)
@@ -176,10 +176,15 @@ func replacement(first bool) *daemon.Replacement {
 }
 
 // tune keeps an idle daemon small. It handles little at a time: more than four threads of Go code would only cost memory on
-// a large host, and collecting earlier costs a small heap next to nothing.
-func tune() {
-	if runtime.GOMAXPROCS(0) > 4 {
-		runtime.GOMAXPROCS(4)
+// a large host, and more than the sandbox has cores would only wake each other. Collecting earlier costs a small heap next to
+// nothing.
+func tune(milliCPU int64) {
+	cores := runtime.GOMAXPROCS(0)
+	if n := int((milliCPU + 999) / 1000); n > 0 {
+		cores = min(cores, n)
+	}
+	if cores = min(cores, 4); cores < runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(cores)
 	}
 	debug.SetGCPercent(50)
 }
