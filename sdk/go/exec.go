@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"time"
 
@@ -19,12 +18,30 @@ type ExecOptions struct {
 	Env     map[string]string // on top of the sandbox's
 	Timeout time.Duration     // then the command and all it started is killed; rounded up to seconds; 0: never
 	ID      string            // names the run, 1 to 64 characters of A-Z a-z 0-9 _ -; empty: a random one
+
+	Split     bool   // tell standard output and error apart; their order among each other is then not exact
+	User      string // name or uid to run as; empty: the sandbox's user
+	Stdin     []byte // standard input; nil: empty
+	OpenStdin bool   // keep standard input open for Attach
+}
+
+func (opts ExecOptions) body(command string) (toolbox.Execute, error) {
+	body := toolbox.Execute{Command: command, Timeout: seconds(opts.Timeout), Envs: opts.Env, Split: opts.Split, User: opts.User, StdinData: opts.Stdin, OpenStdin: opts.OpenStdin}
+	if opts.Cwd != "" {
+		body.Cwd = &opts.Cwd
+	}
+	if opts.ID != "" && !plain(opts.ID) {
+		return body, fmt.Errorf("a run's id has 1 to 64 letters, digits, _ and -, got %q", clip(opts.ID))
+	}
+	return body, nil
 }
 
 // Result is what came of a command.
 type Result struct {
 	ExitCode int    // -1: killed by a signal, or it could not be started
 	Output   string // standard output and standard error, in the order they were written
+	Stdout   string // standard output alone, with Split
+	Stderr   string // standard error alone, with Split
 }
 
 // Exec runs command in the sandbox's shell and returns when it has ended. A non-zero exit code is no error. A command that
@@ -34,22 +51,23 @@ type Result struct {
 // had happened. It is never run a second time; when it cannot be found, so that nobody can say whether it ran, the error
 // is an [ErrLost]. When ctx ends, Exec returns and the command goes on; [Sandbox.Kill] ends it.
 func (s *Sandbox) Exec(ctx context.Context, command string, opts ExecOptions) (*Result, error) {
-	body := toolbox.Execute{Command: command, Timeout: seconds(opts.Timeout)}
-	if opts.Cwd != "" {
-		body.Cwd = &opts.Cwd
+	body, err := opts.body(command)
+	if err != nil {
+		return nil, err
 	}
 	if opts.ID == "" {
 		opts.ID = randomID()
-	} else if !plain(opts.ID) {
-		return nil, fmt.Errorf("a run's id has 1 to 64 letters, digits, _ and -, got %q", clip(opts.ID))
 	}
-	body.Envs = marked(opts.Env, opts.ID)
 	var out toolbox.Executed
 	q := request{method: "POST", url: "/process/execute", body: body, errLimit: maxRunBody}
 	if err := s.run(ctx, opts.ID, q, &out); err != nil {
 		return nil, err
 	}
-	return &Result{ExitCode: out.ExitCode, Output: out.Result}, nil
+	r := &Result{ExitCode: out.ExitCode, Output: out.Result}
+	if out.Stdout != nil && out.Stderr != nil {
+		r.Stdout, r.Stderr = *out.Stdout, *out.Stderr
+	}
+	return r, nil
 }
 
 // run makes a request that runs something under an id, and makes it again when the connection breaks: then it attaches to
@@ -80,33 +98,6 @@ func (s *Sandbox) run(ctx context.Context, id string, q request, out any) error 
 			return fmt.Errorf("%w, run %s: %w", ErrLost, id, err)
 		}
 	}
-}
-
-// runMark is the variable that a run's processes carry, by which [Sandbox.Kill] finds them all, those too that left the
-// process group.
-const runMark = "DUGOUT_EXECUTION_ID"
-
-func marked(env map[string]string, id string) map[string]string {
-	out := map[string]string{runMark: id}
-	maps.Copy(out, env)
-	return out
-}
-
-// Kill sends a signal, named as in HUP, INT, TERM or KILL, to all processes of a run that was given an ID in its options. A
-// run that has ended, or that is not known, is a success.
-func (s *Sandbox) Kill(ctx context.Context, id, signal string) error {
-	if !plain(id) || !plain(signal) {
-		return fmt.Errorf("a run's id and a signal's name consist of letters, digits, _ and -, got %q and %q", id, signal)
-	}
-	script := `for p in /proc/[0-9]*; do
-  if tr '\0' '\n' <"$p/environ" | grep -qxF '` + runMark + `=` + id + `'; then kill -s ` + signal + ` "${p#/proc/}"; fi
-done 2>/dev/null
-true`
-	r, err := s.Exec(ctx, script, ExecOptions{Timeout: 20 * time.Second})
-	if err == nil && r.ExitCode != 0 {
-		err = fmt.Errorf("signalling run %s ended with code %d: %s", id, r.ExitCode, clip(r.Output))
-	}
-	return err
 }
 
 func plain(s string) bool {

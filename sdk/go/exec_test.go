@@ -135,7 +135,7 @@ func TestExecRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	cwd, two := "/x", uint32(2)
-	want := toolbox.Execute{Command: "ls", Cwd: &cwd, Timeout: &two, Envs: map[string]string{"A": "1", "DUGOUT_EXECUTION_ID": "run-1"}}
+	want := toolbox.Execute{Command: "ls", Cwd: &cwd, Timeout: &two, Envs: map[string]string{"A": "1"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

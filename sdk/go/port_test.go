@@ -23,9 +23,15 @@ import (
 // withDaemon returns a sandbox whose toolbox is a real daemon that works in dir.
 func withDaemon(t *testing.T, dir string) *dugout.Sandbox {
 	t.Helper()
+	return withDaemonBehind(t, dir, func(h http.Handler) http.Handler { return h })
+}
+
+// withDaemonBehind is withDaemon with something between.
+func withDaemonBehind(t *testing.T, dir string, wrap func(http.Handler) http.Handler) *dugout.Sandbox {
+	t.Helper()
 	d := daemon.New(daemon.Config{Version: "test", Workdir: dir, Log: slog.New(slog.DiscardHandler), Env: environ.New(map[string]string{"PATH": os.Getenv("PATH"), "HOME": dir})})
 	t.Cleanup(d.Close)
-	return inside(t, d.Handler())
+	return inside(t, wrap(d.Handler()))
 }
 
 func TestPorts(t *testing.T) {
