@@ -154,6 +154,13 @@ var same = map[string]struct {
 	"help":               {"help(abs)", nil},
 	"last error":         {"import sys, atexit\natexit.register(lambda: print(sys.last_type))\n1/0", nil},
 	"exit in thread":     {"import threading, sys\nthreading.Thread(target=sys.exit, args=(3,)).start()", nil},
+	"destructor":         {"class A:\n    def __del__(self): print('bye')\na = A(); b = [a]; b.append(b)", nil},
+	"unflushed file":     {"import os\nf = open('left', 'w'); f.write('text')\nimport atexit, subprocess\nsubprocess.Popen('sleep 0.3; cat left; rm left', shell=True)", nil},
+	"executor":           {"from concurrent.futures import ThreadPoolExecutor\nimport time\nThreadPoolExecutor().submit(lambda: (time.sleep(.05), print('done')))", nil},
+	"atexit fails":       {"import atexit; atexit.register(lambda: 1/0)", nil},
+	"error at the end":   {"class A:\n    def __del__(self): raise ValueError('late')\na = A()", nil},
+	"local module":       {"open('mine.py', 'w').write('class A:\\n  def __del__(self): print(5)\\na = A()')\nimport os, mine; os.remove('mine.py')", nil},
+	"own stdout":         {"import sys\nclass W:\n    def write(self, s): sys.__stdout__.write(s)\n    def flush(self): pass\nsys.stdout = W()\nprint('x')", nil},
 	"closed stdout":      {"import sys; sys.stdout.close()", nil},
 }
 

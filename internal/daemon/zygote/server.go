@@ -259,18 +259,21 @@ func sendFiles(f *os.File, data []byte, fds ...int) error {
 	return serr
 }
 
+// want asks for a process that waits ahead.
+func (s *server) want() {
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
+}
+
 // take returns a process that waits for a program; nil: there is none now.
 func (s *server) take() *spare {
-	defer func() {
-		select {
-		case s.more <- struct{}{}:
-		default:
-		}
-	}()
 	var sp *spare
 	select {
 	case sp = <-s.spares:
 	default:
+		s.want()
 		t := time.NewTimer(takeWait)
 		defer t.Stop()
 		select {

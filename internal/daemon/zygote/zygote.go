@@ -132,7 +132,8 @@ func (p *Pool) Prepare(spec *run.Spec, args []string) (done func(), warm bool) {
 		// It was killed while it waited.
 		return p.Runner.Spawn(cold.Path, cold.Argv, &syscall.ProcAttr{Dir: cold.Dir, Env: cold.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
 	}
-	return spare.drop, true
+	// The next process is forked when this program has ended, so that the two do not get in each other's way.
+	return func() { spare.drop(); s.want() }, true
 }
 
 // Warm sees to it that the next program like the one that spec ran finds a zygote. base is the environment without what its
