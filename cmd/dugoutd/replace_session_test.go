@@ -23,6 +23,7 @@ func TestReplaceKeepsSessions(t *testing.T) {
 	}
 	in := launch(t, asInit(t, true), nil, "--outside-only")
 	newest := []string{"X-Daytona-SDK-Version", "0.205.0"}
+	stop, more := in.Dir+"/stop", in.Dir+"/more"
 	exec := func(session, command string, async bool) toolbox.SessionExecuted {
 		r := in.Do("POST", "/process/session/"+session+"/exec", toolbox.SessionExecute{Command: command, RunAsync: async}, newest...)
 		var out toolbox.SessionExecuted
@@ -44,14 +45,14 @@ func TestReplaceKeepsSessions(t *testing.T) {
 		}
 		exec(s, "cd /usr; A="+s, false)
 	}
-	old := exec("ended", "echo old; (until [ -e ~/more ]; do sleep 0.05; done; echo more) & true", false)
+	old := exec("ended", "echo old; (until [ -e "+more+" ]; do sleep 0.05; done; echo more) & true", false)
 	exec("ended", "(exit 6)", false)
-	writer := exec("writes", "i=0; while [ ! -e ~/stop ]; do echo line $i; echo bad $i >&2; i=$((i+1)); done; echo end $i", true)
+	writer := exec("writes", "i=0; while [ ! -e "+stop+" ]; do echo line $i; echo bad $i >&2; i=$((i+1)); done; echo end $i", true)
 	queued := exec("writes", "echo queued $A", true)
 	asks := exec("asks", "printf 'name? '; read n; echo hello $n", true)
 	waiting := make(chan string, 1)
 	go func() {
-		waiting <- *exec("waits", "echo begun; until [ -e ~/stop ]; do sleep 0.02; done; echo $A $PWD", false).Stdout
+		waiting <- *exec("waits", "echo begun; until [ -e "+stop+" ]; do sleep 0.02; done; echo $A $PWD", false).Stdout
 	}()
 	daemontest.Until(t, "the command that is waited for runs", func() bool {
 		var s toolbox.Session
@@ -97,7 +98,7 @@ func TestReplaceKeepsSessions(t *testing.T) {
 	if r := in.Do("POST", "/process/session/asks/command/"+asks.CmdID+"/input", toolbox.SessionInput{Data: "bob"}); r.Status != 204 {
 		t.Errorf("%d %s", r.Status, r.Body)
 	}
-	in.run("touch ~/stop ~/more")
+	in.run("touch " + stop + " " + more)
 	if err := <-through; err != nil {
 		t.Fatal(err)
 	}

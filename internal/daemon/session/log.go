@@ -16,10 +16,10 @@ import (
 )
 
 // DefaultLogMax is the limit of one command's log, in bytes. What the command writes after it is read and dropped, and the
-// log's last line says so. The environment variable LogMaxEnv of the daemon sets another.
+// log's last line says so. The sandbox's environment variable LogMaxEnv sets another.
 const (
 	DefaultLogMax = 2 << 30
-	LogMaxEnv     = "DUGOUT_SESSION_LOG_MAX"
+	LogMaxEnv     = "SESSION_LOG_MAX"
 )
 
 // logName is the name of a log's file, in the directory of its command.

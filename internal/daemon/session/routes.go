@@ -109,7 +109,7 @@ func (h *Handler) logMax() int64 {
 	if h.LogMax > 0 {
 		return h.LogMax
 	}
-	if n, err := strconv.ParseInt(os.Getenv(LogMaxEnv), 10, 64); err == nil && n > 0 {
+	if n, err := strconv.ParseInt(h.Env.Get(LogMaxEnv), 10, 64); err == nil && n > 0 {
 		return n
 	}
 	return DefaultLogMax

@@ -479,8 +479,11 @@ func TestKillInTheMiddle(t *testing.T) {
 
 func TestLogLimit(t *testing.T) {
 	const limit = 100_000
-	t.Setenv(session.LogMaxEnv, strconv.Itoa(limit))
-	s := open(t, daemontest.Start(t), "s")
+	d := daemontest.Start(t)
+	if r := d.Do("POST", "/env", toolbox.EnvUpdate{Set: map[string]string{session.LogMaxEnv: strconv.Itoa(limit)}}); r.Status/100 != 2 {
+		t.Fatalf("%d %s", r.Status, r.Body)
+	}
+	s := open(t, d, "s")
 	for name, c := range map[string]struct {
 		command string
 		cut     bool
