@@ -83,5 +83,5 @@ func (h *Handler) Routes() []rest.Route {
 	}
 }
 
-// Close has nothing to end: operations are runs, and the runner ends those.
-func (h *Handler) Close() {}
+// Close ends the operations that run and waits for them.
+func (h *Handler) Close() { h.works.close() }

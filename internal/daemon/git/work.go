@@ -24,9 +24,23 @@ const (
 
 // works counts the operations and keeps those apart that change the same repository. The zero value is ready.
 type works struct {
-	mu    sync.Mutex // guards all below
-	count int
-	locks map[string]*lock
+	mu      sync.Mutex // guards all below
+	count   int
+	locks   map[string]*lock
+	closed  bool
+	cancels map[*context.CancelFunc]struct{} // of those that run or wait
+	all     sync.WaitGroup
+}
+
+// close ends all operations and waits for them. Later ones are refused.
+func (w *works) close() {
+	w.mu.Lock()
+	w.closed = true
+	for cancel := range w.cancels {
+		(*cancel)()
+	}
+	w.mu.Unlock()
+	w.all.Wait()
 }
 
 type lock struct {
@@ -35,16 +49,26 @@ type lock struct {
 }
 
 // enter admits an operation. The caller calls leave when it has ended.
-func (w *works) enter(ctx context.Context, dir string, exclusive bool) (leave func(), err error) {
+// cancel ends the operation.
+func (w *works) enter(ctx context.Context, cancel *context.CancelFunc, dir string, exclusive bool) (leave func(), err error) {
 	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return nil, errs.New(errs.Unavailable, "the daemon is ending")
+	}
 	if w.count >= maxWorks {
 		w.mu.Unlock()
 		return nil, errs.New(errs.Busy, "at most %d git operations run at a time in a sandbox", maxWorks)
 	}
 	w.count++
+	w.all.Add(1)
+	if w.cancels == nil {
+		w.cancels = map[*context.CancelFunc]struct{}{}
+	}
+	w.cancels[cancel] = struct{}{}
 	if !exclusive {
 		w.mu.Unlock()
-		return func() { w.done(dir, nil) }, nil
+		return func() { w.done(cancel, dir, nil) }, nil
 	}
 	l := w.locks[dir]
 	if l == nil {
@@ -61,18 +85,20 @@ func (w *works) enter(ctx context.Context, dir string, exclusive bool) (leave fu
 	case <-l.free:
 		return func() {
 			l.free <- struct{}{}
-			w.done(dir, l)
+			w.done(cancel, dir, l)
 		}, nil
 	case <-ctx.Done():
-		w.done(dir, l)
+		w.done(cancel, dir, l)
 		return nil, errs.Wrap(ctx.Err(), errs.Timeout, "another operation works in %s", op.Clip(dir))
 	}
 }
 
-func (w *works) done(dir string, l *lock) {
+func (w *works) done(cancel *context.CancelFunc, dir string, l *lock) {
+	defer w.all.Done()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.count--
+	delete(w.cancels, cancel)
 	if l == nil {
 		return
 	}
@@ -92,7 +118,7 @@ func (h *Handler) do(ctx context.Context, r *op.Request, commit func(*toolbox.Gi
 	if real, err := filepath.EvalSymlinks(r.Dir); err == nil {
 		key = real
 	}
-	leave, err := h.works.enter(ctx, key, !r.Kind.Reads())
+	leave, err := h.works.enter(ctx, &cancel, key, !r.Kind.Reads())
 	if err != nil {
 		return nil, err
 	}
