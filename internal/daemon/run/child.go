@@ -34,10 +34,12 @@ func (r *Runner) Spawn(path string, argv []string, attr *syscall.ProcAttr) (*Chi
 	}
 	r.forking.Lock()
 	mark := r.nextMark()
+	marking.Lock()
 	setMark(mark)
 	back := r.moveToCPUs()
 	proc, err := r.reaper.Start(path, argv, attr)
 	back()
+	marking.Unlock()
 	r.forking.Unlock()
 	if err != nil {
 		return nil, &fs.PathError{Op: "exec", Path: path, Err: err}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,6 +25,10 @@ const markBase = 1 << 52
 
 // killWait bounds the fight against a run that forks faster than it dies.
 const killWait = 10 * time.Second
+
+// marking is held from setting a mark to the fork that inherits it: the limit is that of this process, however many runners
+// it has (tests have many).
+var marking sync.Mutex
 
 func setMark(mark uint64) {
 	var old unix.Rlimit

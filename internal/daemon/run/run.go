@@ -57,7 +57,7 @@ type Runner struct {
 	watches sync.WaitGroup
 	pipes   sync.WaitGroup
 
-	forking sync.Mutex // guards the mark in this process's limits, from setting it to the fork
+	forking sync.Mutex // guards marks; held for each start, and while frozen
 	marks   uint64     // the last mark's number; it starts at random, so that daemons in one pid namespace do not share marks
 
 	mu     sync.Mutex // guards all below

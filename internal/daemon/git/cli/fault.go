@@ -12,7 +12,7 @@ import (
 )
 
 // What git says of remotes in words only. It exits with 128 for all of them, whatever happened; the commands run with
-// LC_ALL=C, in which the words have been the same from git 2.11 to 2.51. The first line of the table that fits decides. Lines
+// LC_ALL=C, whose words are tried with the git of the tests. The first line of the table that fits decides. Lines
 // that the remote itself wrote ("remote: …") are not looked at.
 var remoteFaults = []struct {
 	text  string
