@@ -464,7 +464,7 @@ func (o *Output) over() bool {
 }
 
 // readerStall is how long a program waits for one who reads along and does not go on, before its output leaves him behind.
-const readerStall = 10 * time.Second
+var readerStall = 10 * time.Second // tests make it shorter
 
 // Reader reads an output from an offset on, while it is written. It must be closed.
 type Reader struct {

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 
-import pytest
+import websocket
 
 
 def call(box, method, path, body=None, headers=None, raw=False):
@@ -130,26 +130,26 @@ def test_follow_and_signal_a_command_of_another_client(base):
 
 
 def test_live_input(base):
-    websockets = pytest.importorskip("websockets.sync.client")
     name = uuid.uuid4().hex
     t = threading.Thread(target=lambda: list(events(base, {"command": "python3 -i -q 2>&1", "openStdin": True}, name=name)))
     t.start()
     url = os.environ["DAYTONA_API_URL"].removesuffix("/api").replace("http", "ws", 1) + f"/toolbox/{base.id}/process/execution/{name}/connect"
     for _ in range(100):
         try:
-            ws = websockets.connect(url, additional_headers={"Authorization": "Bearer " + os.environ["DAYTONA_API_KEY"]})
+            ws = websocket.create_connection(url, header=["Authorization: Bearer " + os.environ["DAYTONA_API_KEY"]], timeout=10)
             break
-        except Exception:
+        except websocket.WebSocketBadStatusException as e:
+            assert e.status_code == 404, e
             time.sleep(0.05)
-    with ws:
-        assert json.loads(ws.recv(10))["type"] == "start"
-        ws.send(b"print(6*7)\n")
-        seen = b""
-        while b"42\n" not in seen:
-            message = ws.recv(10)
-            seen += message[1:] if isinstance(message, bytes) else b""
-        ws.send(json.dumps({"type": "eof"}))
-        while isinstance(message, bytes):
-            message = ws.recv(10)
-        assert json.loads(message) | {"offset": 0} == {"type": "exit", "exitCode": 0, "offset": 0}
+    assert json.loads(ws.recv())["type"] == "start"
+    ws.send_binary(b"print(6*7)\n")
+    seen = b""
+    while b"42\n" not in seen:
+        message = ws.recv()
+        seen += message[1:] if isinstance(message, bytes) else b""
+    ws.send(json.dumps({"type": "eof"}))
+    while isinstance(message, bytes):
+        message = ws.recv()
+    assert json.loads(message) | {"offset": 0} == {"type": "exit", "exitCode": 0, "offset": 0}
+    ws.close()
     t.join(10)
