@@ -46,4 +46,5 @@ type Metrics struct {
 	DiskFree      uint64  `json:"diskFree" doc:"Bytes that can still be written."`
 	Timestamp     string  `json:"timestamp" format:"date-time" doc:"Time of the measurement, RFC 3339, UTC."`
 	TimestampUnix int64   `json:"timestampUnix" doc:"The same in seconds since 1970."`
+	OOMKills      uint64  `json:"oomKills" doc:"Processes that the kernel killed since the start, because the sandbox was at its memory limit. An addition to the 0.x wire."`
 }

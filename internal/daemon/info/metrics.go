@@ -31,6 +31,7 @@ type usage struct {
 	memTotal          uint64        // 0: unknown
 	memUsed, memCache uint64
 	memory            memory
+	oomKills          uint64
 }
 
 // memory is what the control group counts, in bytes; 0 also where this version of it does not count.
@@ -100,7 +101,7 @@ func (h *Handler) measure(w *window) toolbox.Metrics {
 	u := h.usage("/sys/fs/cgroup")
 	now := time.Now().UTC()
 	m := toolbox.Metrics{CPUCount: int((u.milliCPU + 999) / 1000), CPUUsedPct: w.percent(u.cpu, u.milliCPU),
-		MemTotal: u.memTotal, MemUsed: u.memUsed, MemCache: u.memCache, Timestamp: now.Format(time.RFC3339Nano), TimestampUnix: now.Unix()}
+		MemTotal: u.memTotal, MemUsed: u.memUsed, MemCache: u.memCache, OOMKills: u.oomKills, Timestamp: now.Format(time.RFC3339Nano), TimestampUnix: now.Unix()}
 	var fs unix.Statfs_t
 	if unix.Statfs("/", &fs) == nil {
 		size := uint64(fs.Bsize)
@@ -134,6 +135,7 @@ func readV2(dir string) (u usage, ok bool) {
 		activeAnon: m["active_anon"], inactiveAnon: m["inactive_anon"], activeFile: m["active_file"], inactiveFile: m["inactive_file"],
 		unevictable: m["unevictable"], reclaimable: m["slab_reclaimable"], unreclaimable: m["slab_unreclaimable"]}
 	u.memUsed = used - min(used, u.memCache)
+	u.oomKills = table(filepath.Join(dir, "memory.events"))["oom_kill"]
 	u.memTotal, _ = number(filepath.Join(dir, "memory.max"))
 	if quota, period, found := strings.Cut(content(filepath.Join(dir, "cpu.max")), " "); found {
 		u.milliCPU = milli(quota, period)
@@ -159,6 +161,7 @@ func readV1(root string) (u usage, ok bool) {
 		activeAnon: m["total_active_anon"], inactiveAnon: m["total_inactive_anon"], activeFile: m["total_active_file"], inactiveFile: m["total_inactive_file"],
 		unevictable: m["total_unevictable"]}
 	u.memUsed = used - min(used, u.memCache)
+	u.oomKills = table(filepath.Join(root, "memory/memory.oom_control"))["oom_kill"]
 	if limit, ok := number(filepath.Join(root, "memory/memory.limit_in_bytes")); ok && limit < 1<<60 {
 		u.memTotal = limit
 	}

@@ -1,5 +1,16 @@
 """What programs see of the machine agrees with the sandbox's limits."""
 
+import json
+import os
+import urllib.request
+
+
+def metrics(box) -> dict:
+    url = box.toolbox_proxy_url.rstrip("/") + f"/{box.id}/system/metrics"
+    req = urllib.request.Request(url, headers={"Authorization": "Bearer " + os.environ["DAYTONA_API_KEY"]})
+    with urllib.request.urlopen(req, timeout=30) as res:
+        return json.load(res)
+
 
 def figures(box) -> dict:
     text = box.process.exec("cat /proc/meminfo").result
@@ -32,3 +43,15 @@ def test_many_readers(base):
     assert r.exit_code == 0
     assert set(r.result.splitlines()) == {base.process.exec("head -1 /proc/meminfo").result.strip()}
     assert len(r.result.splitlines()) == 800
+
+
+def test_out_of_memory(make):
+    """A program over the limit is killed and counted; the sandbox and its daemon go on."""
+    box = make(snapshot="base")
+    before = metrics(box)
+    assert before["oomKills"] == 0
+    r = box.process.exec(f"python3 -c 'bytearray({2 * int(box.memory)} << 30)[::4096] = b\"x\" * ({2 * int(box.memory)} << 18)'; echo $?")
+    assert r.result.strip().endswith("137")
+    after = metrics(box)
+    assert after["oomKills"] >= 1
+    assert box.process.exec("echo still here").result == "still here\n"
