@@ -141,3 +141,42 @@ func TestLeavesNoGoroutines(t *testing.T) {
 		}
 	}
 }
+
+// Requests to a peer that is held wait; others and those under way do not.
+func TestHold(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") }))
+	t.Cleanup(s.Close)
+	r := relay.New(func(ctx context.Context, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", s.Listener.Addr().String())
+	})
+	url := front(t, r, func(req *http.Request) *relay.Target { return &relay.Target{Peer: req.URL.Query().Get("peer"), Path: "/"} })
+	release := r.Hold("a")
+	got := make(chan string, 1)
+	go func() {
+		_, body := get(t, url+"?peer=a")
+		got <- body
+	}()
+	if _, body := get(t, url+"?peer=b"); body != "here" {
+		t.Errorf("another peer: %q", body)
+	}
+	select {
+	case body := <-got:
+		t.Errorf("a held peer answered %q", body)
+	case <-time.After(50 * time.Millisecond):
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	req, _ := http.NewRequestWithContext(ctx, "GET", url+"?peer=a", nil)
+	if res, err := http.DefaultClient.Do(req); err == nil {
+		_ = res.Body.Close()
+		t.Error("a request whose client left was answered")
+	}
+	release()
+	if body := <-got; body != "here" {
+		t.Errorf("after the release: %q", body)
+	}
+	r.Hold("a")()
+	if _, body := get(t, url+"?peer=a"); body != "here" {
+		t.Errorf("held again and released: %q", body)
+	}
+}

@@ -40,7 +40,7 @@ func TestReaderFollows(t *testing.T) {
 			}
 			go func() {
 				for i := range 2000 {
-					_, _ = o.Stream(run.Stream(1+i%2)).Write([]byte{byte('a' + i%26)})
+					_, _ = o.Stream(run.Stream(1 + i%2)).Write([]byte{byte('a' + i%26)})
 				}
 				o.Seal()
 			}()
