@@ -148,3 +148,32 @@ func ExampleSandbox_CreateSession() {
 		log.Fatal(err)
 	}
 }
+
+func ExampleSandbox_Desktop() {
+	ctx := context.Background()
+	client, err := dugout.New(dugout.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sandbox, err := client.Create(ctx, dugout.CreateOptions{Snapshot: "desktop"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sandbox.Delete(ctx)
+
+	desktop := sandbox.Desktop()
+	if err := desktop.Start(ctx); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := sandbox.Exec(ctx, "setsid l3afpad >/dev/null 2>&1 &", dugout.ExecOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if err := desktop.Type(ctx, "Grüße aus der Sandbox\n", 0); err != nil {
+		log.Fatal(err)
+	}
+	png, err := desktop.Screenshot(ctx, dugout.ScreenshotOptions{Cursor: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(png) > 0)
+}

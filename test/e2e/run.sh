@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Runs the official 0.x clients, unmodified, against a real server, and the tests of what happens when the server dies.
 #
-#   test/e2e/run.sh [--kills N] [--cycles N] [python] [typescript] [go] [recovery]     without names: all four
+#   test/e2e/run.sh [--kills N] [--cycles N] [python] [typescript] [go] [recovery] [desktop]     without names: all but desktop
 #
 # --kills: how often the recovery suite kills the server under load (default 10).
 # --cycles: how many sandboxes it makes and deletes to look for what is left behind (default 60).
+# desktop needs the snapshot of that name (make desktop) and says so where it is missing.
 # DUGOUT_BIN is the program (default: bin/dugout of this tree). Needs root. Each suite ends in a line "N passed, N failed".
 set -euo pipefail
 
@@ -21,8 +22,8 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--kills) kills=$2; shift ;;
 	--cycles) cycles=$2; shift ;;
-	python | typescript | go | recovery) suites+=("$1") ;;
-	*) echo "run.sh: $1 is not a suite: python, typescript, go or recovery" >&2; exit 2 ;;
+	python | typescript | go | recovery | desktop) suites+=("$1") ;;
+	*) echo "run.sh: $1 is not a suite: python, typescript, go, recovery or desktop" >&2; exit 2 ;;
 	esac
 	shift
 done
@@ -105,6 +106,20 @@ for suite in "${suites[@]}"; do
 		done
 		;;
 	go) (cd "$here/go" && GOFLAGS=-mod=mod go run .) || failed=1 ;;
+	desktop)
+		if ! curl -fsS -H "Authorization: Bearer $DAYTONA_API_KEY" "$DAYTONA_API_URL/snapshots/desktop" 2>/dev/null | grep -q '"state":"active"'; then
+			echo "desktop: skipped, there is no snapshot desktop; make desktop builds it"
+			continue
+		fi
+		export E2E_DESKTOP=1
+		install_python
+		"$cache/python/bin/python" "$here/python/run.py" "$here/python/test_desktop.py" || failed=1
+		install_typescript
+		for package in @daytona/sdk @daytonaio/sdk; do
+			E2E_PACKAGE=$package NODE_PATH=$cache/npm/node_modules node "$here/typescript/desktop.cjs" || failed=1
+		done
+		unset E2E_DESKTOP
+		;;
 	recovery) python3 -B "$here/recovery/recovery.py" --kills "$kills" --cycles "$cycles" || failed=1 ;;
 	esac
 done

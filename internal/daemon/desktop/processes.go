@@ -203,7 +203,7 @@ func (h *Handler) newSet() *parts.Set {
 						return []string{"--session", "--nofork", "--nopidfile", "--nosyslog", "--address=unix:path=" + path}
 					})()
 				}},
-			{Name: partA11y, Priority: 300, Ready: h.bus.Ready,
+			{Name: partA11y, Priority: 300, Ready: h.bus.Ready, Given: func(ctx context.Context) bool { return a11y.Owned(ctx, h.sessionBus()) },
 				Command: func() (parts.Command, error) {
 					for _, p := range launchers {
 						if shell.Executable(p) {

@@ -92,7 +92,7 @@ func Enable(ctx context.Context, session string) error {
 	defer c.Close()
 	w := dbus.Body("org.a11y.Status", "IsEnabled")
 	w.Bool(true)
-	r, err := c.Calls(ctx, []dbus.Call{{Dest: "org.a11y.Bus", Path: "/org/a11y/bus", Interface: ifaceProperties, Method: "Set", Signature: "ssv", Body: w}})
+	r, err := c.Calls(ctx, []dbus.Call{{Dest: "org.a11y.Bus", Path: "/org/a11y/bus", Interface: ifaceProperties, Method: "Set", Signature: "ssv", Body: w, NoStart: true}})
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,24 @@ func Enable(ctx context.Context, session string) error {
 	return r[0].Err
 }
 
-// connect makes sure of a connection.
+// Owned reports whether some program has made the accessibility bus of a session.
+func Owned(ctx context.Context, session string) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c, err := dbus.Dial(ctx, session)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	r, err := c.Calls(ctx, []dbus.Call{{Dest: ifaceBus, Path: pathBus, Interface: ifaceBus, Method: "NameHasOwner", Signature: "s", Body: dbus.Body("org.a11y.Bus")}})
+	if err != nil || r[0] == nil {
+		return false
+	}
+	v, err := r[0].Read("b")
+	return err == nil && v.Uint32() != 0
+}
+
+// connect makes sure of a connection. It starts no accessibility bus: that would be one besides the desktop's own.
 func (b *Bus) connect(ctx context.Context) error {
 	addr := b.Session()
 	if b.conn != nil && b.conn.Alive() && b.addr == addr {
@@ -125,7 +142,7 @@ func (b *Bus) connect(ctx context.Context) error {
 		return fail(err)
 	}
 	defer session.Close()
-	replies, err := session.Calls(ctx, []dbus.Call{{Dest: "org.a11y.Bus", Path: "/org/a11y/bus", Interface: "org.a11y.Bus", Method: "GetAddress"}})
+	replies, err := session.Calls(ctx, []dbus.Call{{Dest: "org.a11y.Bus", Path: "/org/a11y/bus", Interface: "org.a11y.Bus", Method: "GetAddress", NoStart: true}})
 	if err != nil {
 		return fail(err)
 	}

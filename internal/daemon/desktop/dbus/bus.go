@@ -43,6 +43,7 @@ type Call struct {
 	Dest, Path, Interface, Method string
 	Signature                     string // of Body
 	Body                          Writer
+	NoStart                       bool // do not let the bus start a program for it
 }
 
 // Reply is the answer to a call: Err, or a body.
@@ -258,6 +259,7 @@ func (c *Conn) read(ctx context.Context) (serial uint32, reply *Reply, err error
 // Kinds of messages and fields of their headers.
 const (
 	methodCall, methodReturn, methodError = 1, 2, 3
+	flagNoStart                           = 2
 
 	fieldPath, fieldInterface, fieldMember, fieldErrorName, fieldReplySerial, fieldDestination, fieldSignature = 1, 2, 3, 4, 5, 6, 8
 )
@@ -302,7 +304,11 @@ func parseHeader(order binary.ByteOrder, kind byte, fields []byte) (uint32, *Rep
 
 func (m *Call) append(out []byte, serial uint32) []byte {
 	start := len(out)
-	out = append(out, 'l', methodCall, 0, 1)
+	flags := byte(0)
+	if m.NoStart {
+		flags = flagNoStart
+	}
+	out = append(out, 'l', methodCall, flags, 1)
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(m.Body.b)))
 	out = binary.LittleEndian.AppendUint32(out, serial)
 	w := Writer{}

@@ -289,8 +289,10 @@ func (s *Set) keep(p *Part, stop, done chan struct{}) {
 				t.Stop()
 				return
 			}
+			given := p.Given != nil && p.Given(context.Background())
 			s.mu.Lock()
-			if !p.want || s.closed {
+			if !p.want || s.closed || given {
+				p.want = false
 				s.mu.Unlock()
 				return
 			}

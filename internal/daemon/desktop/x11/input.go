@@ -101,6 +101,13 @@ type Mouse struct {
 	Modifiers []uint32 // keysyms held meanwhile
 }
 
+// clickPause is between two clicks at the same place: a window manager looks at each before the program does, and what comes meanwhile
+// does not count as one more click.
+const clickPause = 50 * time.Millisecond
+
+// settle is how long a click is given before the next input: while a window manager looks at it, keys would overtake it.
+const settle = 25 * time.Millisecond
+
 // Steps of a drag: programs that tell a drag from a click by its way want to see one.
 const (
 	dragSteps = 16
@@ -119,6 +126,9 @@ func (s *Screen) Use(ctx context.Context, m Mouse) (Point, error) {
 		return Point{}, err
 	}
 	err = s.act(ctx, m)
+	if err == nil && (m.Press || m.Release) && m.Button < WheelUp {
+		err = pause(ctx, settle)
+	}
 	err = errors.Join(err, s.release(ctx, codes))
 	if err != nil {
 		return Point{}, err
@@ -134,7 +144,17 @@ func (s *Screen) act(ctx context.Context, m Mouse) error {
 	if m.To != nil {
 		return s.drag(ctx, m)
 	}
-	for range max(1, m.Times) {
+	wheel := m.Button >= WheelUp
+	for i := range max(1, m.Times) {
+		if i > 0 && !wheel {
+			if err := s.inject(ctx, events...); err != nil {
+				return err
+			}
+			events = events[:0]
+			if err := pause(ctx, clickPause); err != nil {
+				return err
+			}
+		}
 		if m.Press {
 			events = append(events, event(buttonPress, m.Button))
 		}
