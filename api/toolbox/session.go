@@ -3,7 +3,7 @@ package toolbox
 // EntrypointSession is the id that no session can be created with: that of the image's entrypoint.
 const EntrypointSession = "entrypoint"
 
-// SplitOutputHeader, "true" from a client that names no version, asks for logs with the marks of the streams in them.
+// SplitOutputHeader being "true", from a client that names no version, asks for logs with the marks of the streams in them.
 const SplitOutputHeader = "X-Daytona-Split-Output"
 
 // Marks stand before each line of a session's log and tell its stream. Everything up to the next mark belongs to it.

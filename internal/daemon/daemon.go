@@ -218,7 +218,7 @@ func (d *Daemon) Serve(ctx context.Context, l net.Listener) error {
 	})
 	defer stop()
 	d.door.l = l
-	warn := func() { d.log.Warn("caller from inside the sandbox was refused") }
+	warn := func() { d.log.WarnContext(ctx, "caller from inside the sandbox was refused") }
 	if err := srv.Serve(guarded{door: &d.door, outside: d.outside, warn: warn}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -159,14 +159,14 @@ func (d *Daemon) replace(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !fromOutside(conn) {
-		d.log.Warn("a caller from inside the sandbox asked for a replacement")
+		d.log.WarnContext(r.Context(), "a caller from inside the sandbox asked for a replacement")
 		body := `{"statusCode":403,"code":"FORBIDDEN","source":"` + api.SourceDaemon + `","message":"only the host can replace the daemon"}`
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 		_ = conn.Close()
 		return
 	}
 	if err := d.receive(conn, rw, r.URL.Query().Get("force") == "true"); err != nil {
-		d.log.Warn("daemon was not replaced", "error", err)
+		d.log.WarnContext(r.Context(), "daemon was not replaced", "error", err)
 		report(conn, toolbox.DaemonReplaced{Error: err.Error(), Version: d.version, Busy: errors.Is(err, errBusy)})
 	}
 }

@@ -52,7 +52,7 @@ func (a *Archive) Skipped() (Skips, error) {
 // DownloadArchive packs the folder at path, or a single file, and streams it. Names in the archive begin below the folder.
 // Symbolic links are packed as links.
 func (f Files) DownloadArchive(ctx context.Context, path string, format ArchiveFormat) (*Archive, error) {
-	resp, err := f.sandbox.open(ctx, request{method: "GET", url: "/files/archive", query: url.Values{"path": {path}, "format": {string(format)}}})
+	resp, err := f.sandbox.open(ctx, request{method: "GET", url: "/files/archive", query: url.Values{"path": {path}, "format": {string(format)}}}) //nolint:bodyclose // Archive.Close does
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (s *Sandbox) openTerminal(ctx context.Context, id, path string, query url.V
 		err = fmt.Errorf("terminal %s: the first message is %q", clip(id), clip(m.Status))
 	}
 	if err != nil {
-		t.Close()
+		_ = t.Close()
 		return nil, err
 	}
 	return t, nil

@@ -19,7 +19,7 @@ func (s *Sandbox) dial(ctx context.Context, path string, query url.Values, proto
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	c, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{
+	c, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{ //nolint:bodyclose // it needs no closing
 		HTTPClient:      s.client.http,
 		Subprotocols:    protocols,
 		CompressionMode: websocket.CompressionDisabled,

@@ -48,12 +48,12 @@ func noFFmpeg() error {
 		details: "missing: ffmpeg", solution: "create the sandbox from the snapshot desktop, or install it: apt-get install ffmpeg"}
 }
 
-func (h *Handler) stopRecording(ctx context.Context, in *stopRecordingIn) (toolbox.Recording, error) {
+func (h *Handler) stopRecording(_ context.Context, in *stopRecordingIn) (toolbox.Recording, error) {
 	h.open()
 	if in.Body.ID == "" {
 		return toolbox.Recording{}, errs.New(errs.Invalid, "id is required")
 	}
-	return h.recorder.Stop(ctx, in.Body.ID)
+	return h.recorder.Stop(in.Body.ID)
 }
 
 func (h *Handler) recordings(context.Context, *none) (toolbox.Recordings, error) {

@@ -335,7 +335,7 @@ func (h *Handler) startParts(ctx context.Context) error {
 		return err
 	}
 	if err := a11y.Enable(ctx, h.sessionBus()); err != nil {
-		h.Log.Warn("programs are not told that their accessibility trees are read", "error", err)
+		h.Log.WarnContext(ctx, "programs are not told that their accessibility trees are read", "error", err)
 	}
 	// Programs that are started from outside find the screen, too.
 	set := map[string]string{}

@@ -643,7 +643,7 @@ func FuzzSkippedHeader(f *testing.F) {
 	f.Add("a", "b")
 	f.Add("ü \"\\\r\n\x00\x7f", "😀\xff")
 	f.Fuzz(func(t *testing.T, path, why string) {
-		s := fs.AsciiJSON([]toolbox.Skipped{{Path: path, Reason: why}, {Path: why}})
+		s := fs.ASCIIJSON([]toolbox.Skipped{{Path: path, Reason: why}, {Path: why}})
 		for _, c := range []byte(s) {
 			if c < 0x20 || c > 0x7e {
 				t.Fatalf("%q cannot stand in a header", s)

@@ -61,8 +61,8 @@ const (
 // EntryName is what becomes of the name of an entry.
 func EntryName(name string) (string, error) { return entryName(name) }
 
-// AsciiJSON is how names that were left out stand in a header.
-func AsciiJSON(list []toolbox.Skipped) string { return asciiJSON(list) }
+// ASCIIJSON is how names that were left out stand in a header.
+func ASCIIJSON(list []toolbox.Skipped) string { return asciiJSON(list) }
 
 // Unpack unpacks an archive into dir, as if entries had been seen already. slack, when not negative: the ratio counts beyond it.
 func Unpack(format string, from io.Reader, dir string, entries int, limit, slack int64) (toolbox.Extracted, error) {

@@ -24,9 +24,9 @@ const codeBody = "INVALID_REQUEST_BODY"
 
 // required names the first of these body fields that is empty: name, value, name, value.
 func required(pairs ...string) error {
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] == "" {
-			return errs.New(errs.Invalid, "%s is required and must not be empty", pairs[i]).WithCode(codeBody)
+	for ; len(pairs) > 1; pairs = pairs[2:] {
+		if pairs[1] == "" {
+			return errs.New(errs.Invalid, "%s is required and must not be empty", pairs[0]).WithCode(codeBody)
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ const Format = 1
 // variable names the descriptor of the state in the environment of the next program. It never reaches a child.
 const variable = "DUGOUT_HANDOVER"
 
-// FormatsFlag, as its only argument, makes the daemon print [Formats] and exit: whoever wants to start a program asks it first.
+// FormatsFlag as the only argument makes the daemon print [Formats] and exit: whoever wants to start a program asks it first.
 const FormatsFlag = "--handover-formats"
 
 // Formats returns the layouts that this program reads, as it prints them.

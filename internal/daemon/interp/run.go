@@ -68,6 +68,7 @@ func (h *Handler) serve(c *client) (code int, reason string) {
 		return ws.Policy, "no interpreter context " + fmt.Sprintf("%q", clip(o.scope))
 	}
 	switch s.take(c.conn.Context()) {
+	case turnMine:
 	case turnFull:
 		return ws.Policy, fmt.Sprintf("%d runs wait for this context already, the most at one time", MaxWaiting)
 	case turnDeleted:

@@ -27,10 +27,10 @@ func readFrame(r *bufio.Reader) ([]byte, error) {
 	for {
 		line, err := r.ReadSlice('\n')
 		seen += len(line)
-		if err == io.EOF && seen == 0 {
+		if errors.Is(err, io.EOF) && seen == 0 {
 			return nil, io.EOF
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil, io.ErrUnexpectedEOF
 		}
 		if errors.Is(err, bufio.ErrBufferFull) || seen > maxHeader {
@@ -64,7 +64,7 @@ func readFrame(r *bufio.Reader) ([]byte, error) {
 	}
 	var body bytes.Buffer
 	if n, err := io.CopyN(&body, r, size); err != nil {
-		if n < size && err == io.EOF {
+		if n < size && errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, err

@@ -245,6 +245,8 @@ func (p *process) ask(ctx context.Context, method string, params any) (json.RawM
 }
 
 // stop asks the server to end, and ends it when it does not. It returns when it is gone.
+//
+//nolint:contextcheck // a server is ended whether or not its client is still there
 func (p *process) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()

@@ -64,7 +64,7 @@ func pump(c *ws.Conn, f *follower) (code int, reason string) {
 	for {
 		piece, err := f.next(func() error { return nil })
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			if f.ex.out.Mark() != "" && sendJSON(c, toolbox.ConnectMessage{Type: toolbox.EventGap, Offset: f.Pos()}) != nil {
 				return ws.Policy, slowReason
 			}

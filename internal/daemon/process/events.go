@@ -42,7 +42,7 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request, ex *execution, 
 		switch {
 		case errors.Is(err, errBeat):
 			out.comment("keep-alive")
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			all = true
 			out.rest()
 			if ex.out.Mark() != "" {

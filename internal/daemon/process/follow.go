@@ -123,10 +123,10 @@ func (f *follower) next(flush func() error) (*run.Piece, error) {
 		if piece != nil {
 			return piece, nil
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			more = f.ex.done
 		}
-		if f.ex.ended() && err == io.EOF {
+		if f.ex.ended() && errors.Is(err, io.EOF) {
 			return nil, io.EOF
 		}
 		if err := flush(); err != nil {
@@ -185,7 +185,7 @@ func (h *Handler) bytes(w http.ResponseWriter, r *http.Request, ex *execution, o
 		}
 		piece, err := f.next(flush)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			all = true
 			if ex.ended() {
 				if f.Pos() == ex.out.End() {

@@ -3,6 +3,7 @@
 package pty
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -134,7 +135,7 @@ func (h *Handler) converse(w http.ResponseWriter, r *http.Request, t *terminal, 
 			t.detach(c)
 			return true
 		}
-		if started == nil && t.input(c.Context(), data) == errInput {
+		if started == nil && errors.Is(t.input(c.Context(), data), errInput) {
 			c.Finish(ws.Internal, "the program takes no input")
 		}
 	}

@@ -4,6 +4,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 )
@@ -63,7 +64,7 @@ func (c *cursor) next(buf *buffers, end int64) ([]byte, error) {
 		return nil, io.EOF
 	}
 	n, err := c.r.ReadAt(buf.in[:min(pieceSize, end-c.raw)], c.raw)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = errShort
 	}
 	if err != nil {
@@ -145,7 +146,7 @@ func (c *cursor) upTo(ctx context.Context, end int64, closing <-chan struct{}, s
 		default:
 		}
 		b, err := c.next(buf, end)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -23,7 +23,7 @@ import (
 const reportFD = 7
 
 // exitLost is the shell's exit code when it cannot report any more: the command closed the descriptors behind its back.
-const exitLost = 254
+const exitLost = "254"
 
 // posix reports whether the program at path is a shell that reads the statement above.
 func posix(path string) bool {
@@ -47,7 +47,7 @@ func statement(shell string, seq uint64, text, in, out, errs string, last int) [
 		b.WriteString("(exit " + strconv.Itoa(last&255) + ")||")
 	}
 	b.WriteString(word + " eval " + quote(" "+text)) // the space: a text that begins with a dash is no option
-	b.WriteString(" <" + quote(in) + " >" + quote(out) + " 2>" + quote(errs) + " 7>&-;" + word + ` printf '%s\n' "` + strconv.FormatUint(seq, 10) + ` $?" >&7||exit 254` + "\n")
+	b.WriteString(" <" + quote(in) + " >" + quote(out) + " 2>" + quote(errs) + " 7>&-;" + word + ` printf '%s\n' "` + strconv.FormatUint(seq, 10) + ` $?" >&7||exit ` + exitLost + "\n")
 	return b.Bytes()
 }
 

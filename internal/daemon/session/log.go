@@ -221,7 +221,7 @@ func (s *section) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.ReadAt(p[:min(int64(len(p)), s.end-s.off)], s.off)
 	s.off += int64(n)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = errShort
 	}
 	return n, err

@@ -71,7 +71,7 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request, in *logsIn) error
 	}
 	switch {
 	case socket:
-		return h.serveSocket(w, r, cur, in.Follow)
+		return h.serveSocket(w, r, cur, in.Follow) //nolint:contextcheck // the connection has a context of its own
 	case in.Follow:
 		w.Header().Set("Content-Type", "application/octet-stream")
 		return h.sendTo(w, r, cur, true)
@@ -97,7 +97,7 @@ func (c *cursor) arrive(ctx context.Context) error {
 		}
 		// No more than is to be left out: all that comes is.
 		_, err := c.next(buf, min(end, c.raw+c.skip))
-		if err == io.EOF { // two bytes may be held back, as the begin of a mark
+		if errors.Is(err, io.EOF) { // two bytes may be held back, as the begin of a mark
 			return within(c.pos+c.skip, c.pos+int64(c.sp.n))
 		}
 		if err != nil {

@@ -17,10 +17,9 @@ import (
 	"github.com/dugout-dev/dugout/internal/daemon/session"
 )
 
-// Clients of the three ages.
+// Clients of two ages.
 var (
 	newest = []string{"X-Daytona-SDK-Version", "0.205.0", "X-Daytona-Source", "sdk-python"}
-	middle = []string{"X-Daytona-SDK-Version", "0.100.0"}
 	oldest = []string{"X-Daytona-SDK-Version", "0.26.1"}
 )
 

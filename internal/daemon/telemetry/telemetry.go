@@ -35,7 +35,7 @@ const (
 )
 
 // TokenHeader carries the sandbox's token to the collector, as on the 0.x wire.
-const TokenHeader = "Sandbox-Auth-Token"
+const TokenHeader = "Sandbox-Auth-Token" //nolint:gosec // a name
 
 // Config says where to send to, and as whom.
 type Config struct {
@@ -72,6 +72,8 @@ type session struct {
 }
 
 // Start begins to send, or goes on with another configuration. It fails for an endpoint that is no http or https URL.
+//
+//nolint:contextcheck // it outlives the request
 func (e *Exporter) Start(cfg Config) error {
 	u, err := url.Parse(cfg.Endpoint)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {

@@ -230,6 +230,8 @@ func (c *Conn) Discard() {
 // Write sends a message and waits until the kernel has it. The client's speed is the sender's: for data that can be read
 // again, as a log from a file. A client that takes nothing for [Stall] is cut off. What was queued may be sent before or
 // after: use one of the two.
+//
+//nolint:contextcheck // the connection has a context of its own
 func (c *Conn) Write(typ websocket.MessageType, data []byte) error {
 	ctx, cancel := context.WithTimeout(c.ctx, Stall)
 	defer cancel()

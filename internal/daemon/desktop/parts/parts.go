@@ -134,7 +134,7 @@ func (s *Set) Start(ctx context.Context, optional func(name string) bool) error 
 				defer wg.Done()
 				err := s.bring(ctx, p)
 				if err != nil && optional(p.Name) {
-					s.Log.Warn("the desktop runs without a process", "process", p.Name, "error", err)
+					s.Log.WarnContext(ctx, "the desktop runs without a process", "process", p.Name, "error", err)
 					s.halt(p)
 					err = nil
 				}

@@ -229,7 +229,7 @@ func (r *Recorder) forget(n note) {
 }
 
 // Stop ends a recording and returns when its film is whole. A recording that has ended already is returned as it is.
-func (r *Recorder) Stop(ctx context.Context, id string) (toolbox.Recording, error) {
+func (r *Recorder) Stop(id string) (toolbox.Recording, error) {
 	r.mu.Lock()
 	f := r.active[id]
 	if f == nil {

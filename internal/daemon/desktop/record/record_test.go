@@ -63,11 +63,11 @@ func TestRecording(t *testing.T) {
 	if err := r.Delete(rec.ID); !errs.Is(err, errs.Conflict) {
 		t.Errorf("deleting one that runs: %v", err)
 	}
-	done, err := r.Stop(t.Context(), rec.ID)
+	done, err := r.Stop(rec.ID)
 	if err != nil || done.Status != "completed" || done.EndTime == nil || done.DurationSeconds == nil || *done.DurationSeconds <= 0 || done.SizeBytes == nil || *done.SizeBytes != 10 {
 		t.Fatalf("%+v, %v", done, err)
 	}
-	again, err := r.Stop(t.Context(), rec.ID)
+	again, err := r.Stop(rec.ID)
 	if err != nil || again.Status != "completed" || *again.EndTime != *done.EndTime {
 		t.Errorf("stopping twice: %+v, %v", again, err)
 	}
@@ -96,11 +96,11 @@ func TestRecording(t *testing.T) {
 }
 
 func TestLimitsAndFailures(t *testing.T) {
-	r, dir := recorder(t, "")
+	r, _ := recorder(t, "")
 	if _, err := r.Start(t.Context(), ":9", 1, 1, "x"); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("without ffmpeg: %v", err)
 	}
-	r, dir = recorder(t, "#!/bin/sh\necho cannot open display >&2\nexit 1\n")
+	r, dir := recorder(t, "#!/bin/sh\necho cannot open display >&2\nexit 1\n")
 	if _, err := r.Start(t.Context(), ":9", 1, 1, "x"); err == nil || !strings.Contains(err.Error(), "cannot open display") {
 		t.Errorf("an ffmpeg that fails: %v", err)
 	}

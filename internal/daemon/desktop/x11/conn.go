@@ -386,12 +386,12 @@ func Absent(display string) bool {
 		return true
 	}
 	if _, err := os.Stat(path); err == nil {
-		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		if c, err := net.DialTimeout("unix", path, time.Second); err == nil { //nolint:noctx // of this computer
 			_ = c.Close()
 			return false
 		}
 	}
-	c, err := net.DialTimeout("unix", "@"+path, time.Second)
+	c, err := net.DialTimeout("unix", "@"+path, time.Second) //nolint:noctx // of this computer
 	if err != nil {
 		return true
 	}

@@ -12,6 +12,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -50,6 +51,7 @@ func (g *Git) Do(ctx context.Context, r *op.Request, commit func(*toolbox.GitCom
 		return c.setConfig(ctx, r)
 	case op.Store:
 		return c.store(ctx, r)
+	default: // needs a repository
 	}
 	if err := c.check(ctx); err != nil {
 		return nil, err
@@ -83,8 +85,9 @@ func (g *Git) Do(ctx context.Context, r *op.Request, commit func(*toolbox.GitCom
 		return c.remotes(ctx)
 	case op.AddRemote:
 		return c.addRemote(ctx, r)
+	default:
+		return nil, errs.New(errs.Internal, "no operation %s", r.Kind)
 	}
-	return nil, errs.New(errs.Internal, "no operation %s", r.Kind)
 }
 
 // repo is a directory in which git runs.
@@ -190,7 +193,7 @@ func (c *repo) run(ctx context.Context, cmd command) (*answer, error) {
 }
 
 func ended(err error) error {
-	if err == context.DeadlineExceeded {
+	if errors.Is(err, context.DeadlineExceeded) {
 		return errs.Wrap(err, errs.Timeout, "git did not end in time and was killed")
 	}
 	return errs.Wrap(err, errs.Timeout, "the client left before git ended")

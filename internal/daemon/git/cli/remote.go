@@ -284,7 +284,7 @@ func (c *repo) push(ctx context.Context, r *op.Request) (*op.Result, error) {
 	case err != nil:
 		return nil, err
 	case a.code != 0:
-		return nil, c.pushFault(a, branch, url)
+		return nil, c.pushFault(ctx, a, branch, url)
 	case r.Upstream:
 		return &op.Result{}, c.seeUpstream(ctx, r.Remote, branch, oid)
 	}
@@ -305,7 +305,7 @@ func (c *repo) seeUpstream(ctx context.Context, remote, branch, oid string) erro
 }
 
 // pushFault reads the porcelain lines of a push: flag, refs, and what became of it, with tabs between.
-func (c *repo) pushFault(a *answer, branch, url string) error {
+func (c *repo) pushFault(ctx context.Context, a *answer, branch, url string) error {
 	for line := range strings.Lines(a.out) {
 		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		if len(f) < 3 || f[0] != "!" {
@@ -320,7 +320,7 @@ func (c *repo) pushFault(a *answer, branch, url string) error {
 			return op.RemoteRejected(branch, why)
 		}
 	}
-	if hook := c.hook(context.Background(), "pre-push"); hook != "" && a.code == 1 {
+	if hook := c.hook(ctx, "pre-push"); hook != "" && a.code == 1 {
 		return refusedByHook(hook, a.errs)
 	}
 	return c.remoteFault(a, url)

@@ -45,6 +45,7 @@ func (l *Library) Do(ctx context.Context, r *op.Request, commit func(*toolbox.Gi
 		return l.store(r)
 	case op.GetConfig, op.SetConfig:
 		return l.settings(r)
+	default: // needs a repository
 	}
 	p, err := l.open(r.Dir)
 	if err != nil {
@@ -79,8 +80,9 @@ func (l *Library) Do(ctx context.Context, r *op.Request, commit func(*toolbox.Gi
 		return p.remotes()
 	case op.AddRemote:
 		return p.addRemote(ctx, r)
+	default:
+		return nil, errs.New(errs.Internal, "no operation %s", r.Kind)
 	}
-	return nil, errs.New(errs.Internal, "no operation %s", r.Kind)
 }
 
 // merged is the stage of a file that is not in a conflict. The library's own constant for it has the number of another stage.

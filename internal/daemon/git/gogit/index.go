@@ -191,7 +191,7 @@ func (p *repo) commit(r *op.Request) (*op.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opts.Parents != nil && len(opts.Parents) > 1 {
+	if len(opts.Parents) > 1 {
 		for _, f := range []string{"MERGE_HEAD", "MERGE_MSG", "MERGE_MODE"} {
 			_ = os.Remove(filepath.Join(p.dir, ".git", f))
 		}

@@ -41,8 +41,9 @@ func (k Kind) Reads() bool {
 	switch k {
 	case Status, Branches, History, Remotes, GetConfig:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Request is one operation. Everything in it has been checked: no name starts with a dash or holds a control character, paths

@@ -62,8 +62,8 @@ func ParseURL(s, workdir string) (*URL, *Auth, error) {
 		scheme, rest = "https", s
 	}
 	scheme = strings.ToLower(scheme)
-	authority, path, _ := strings.Cut(rest, "/")
-	path = rest[len(authority):]
+	authority, _, _ := strings.Cut(rest, "/")
+	path := rest[len(authority):]
 	var auth *Auth
 	user := ""
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
