@@ -149,7 +149,9 @@ func TestHold(t *testing.T) {
 	r := relay.New(func(ctx context.Context, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", s.Listener.Addr().String())
 	})
-	url := front(t, r, func(req *http.Request) *relay.Target { return &relay.Target{Peer: req.URL.Query().Get("peer"), Path: "/"} })
+	url := front(t, r, func(req *http.Request) *relay.Target {
+		return &relay.Target{Peer: req.URL.Query().Get("peer"), Path: "/"}
+	})
 	release := r.Hold("a")
 	got := make(chan string, 1)
 	go func() {
