@@ -574,12 +574,16 @@ func (r *Reader) Lost() bool {
 	return r.lost
 }
 
-// slowest returns the reader that the program must wait for first; nil: none. The caller holds mu.
+// slowest returns the reader that the program must wait for first; nil: none. Those who read now do not wait for one who left.
+// The caller holds mu.
 func (o *Output) slowest() (out *Reader) {
 	for r := range o.readers {
-		if !r.lost && (out == nil || r.pos < out.pos) {
+		if !r.lost && r != o.absent && (out == nil || r.pos < out.pos) {
 			out = r
 		}
+	}
+	if out == nil && o.absent != nil && !o.absent.lost {
+		out = o.absent
 	}
 	return out
 }

@@ -145,8 +145,7 @@ func TestRingWaitsForReaders(t *testing.T) {
 
 	// One who stands still is left behind, and told how much he missed.
 	o = run.NewRing(run.NewBudget(64<<20), 1<<20)
-	r, left := o.NewReader(0), o.NewReader(0)
-	left.Leave() // its client may come back: the program waits as long
+	r = o.NewReader(0)
 	start := time.Now()
 	for range 100 {
 		_, _ = o.Write(make([]byte, 100<<10))
@@ -158,6 +157,39 @@ func TestRingWaitsForReaders(t *testing.T) {
 	out, _, gap, _ := read(t, r)
 	if !r.Lost() || gap+int64(len(out)) != 100*100<<10 || gap == 0 {
 		t.Errorf("lost %v, gap %d, %d bytes", r.Lost(), gap, len(out))
+	}
+}
+
+// One who left without a word is waited for, unless somebody else reads.
+func TestRingWaitsForWhoeverLeft(t *testing.T) {
+	defer run.SetReaderStall(2 * time.Second)()
+	for _, others := range []bool{false, true} {
+		o := run.NewRing(run.NewBudget(64<<20), 1<<20)
+		o.NewReader(0).Leave()
+		if others {
+			left := o.NewReader(0)
+			r := o.NewReader(0)
+			left.Leave()
+			go func() {
+				for {
+					p, more, err := r.Next(32 << 10)
+					if err != nil {
+						return
+					}
+					if p == nil {
+						<-more
+					}
+				}
+			}()
+		}
+		start := time.Now()
+		for range 100 {
+			_, _ = o.Write(make([]byte, 100<<10))
+		}
+		o.Seal()
+		if took := time.Since(start); others && took > 1900*time.Millisecond || !others && took < 1500*time.Millisecond {
+			t.Errorf("others read: %v, it waited %v", others, took)
+		}
 	}
 }
 
