@@ -120,11 +120,14 @@ def test_mouse_and_keys_that_are_held(box, desk, editor):
     desk.keyboard.hotkey("ctrl+a")
     desk.keyboard.hotkey("ctrl+c")
     until("the words", lambda: clipboard(box) == "one two three")
-    desk.mouse.click(b.x + 200, b.y + 200)  # nothing is selected: a press on a selection would begin to drag it
-    time.sleep(0.6)  # the next click is the first of its own
-    desk.mouse.click(b.x + 10, b.y + 10, clicks=2)  # selects a word
-    desk.keyboard.hotkey("ctrl+x")
-    until("the word", lambda: clipboard(box) == "one")
+
+    def word():
+        time.sleep(0.6)  # the next click is the first of its own; the first one on a selection only takes it away
+        desk.mouse.click(b.x + 10, b.y + 10, clicks=2)
+        desk.keyboard.hotkey("ctrl+c")
+        return clipboard(box) == "one"
+
+    until("a word that is selected by a double click", word)
     desk.accessibility.set_node_value(editor.id, "")
     desk.accessibility.focus_node(editor.id)
     desk.keyboard.down("shift")
