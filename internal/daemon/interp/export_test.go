@@ -14,4 +14,7 @@ func ParseRun(data []byte) (string, float64, int) {
 }
 
 // ParseMessage reads a message of a worker.
-func ParseMessage(line []byte) (*toolbox.InterpreterMessage, error) { return parseMessage(line) }
+func ParseMessage(line []byte) (*toolbox.InterpreterMessage, error) {
+	m, _, err := parseMessage(line)
+	return m, err
+}

@@ -439,6 +439,49 @@ func TestWorkerEnds(t *testing.T) {
 	}
 }
 
+// What is shown between two runs takes nothing of the next one's code.
+func TestShownBetweenRuns(t *testing.T) {
+	need(t, "python3")
+	d := daemontest.Start(t)
+	c := create(d)
+	in := func(text string) outcome { return run(d, toolbox.InterpreterRun{Code: text, ContextID: c.ID}) }
+	mark := d.Dir + "/shown"
+	in("import threading, os, time\ndone = threading.Event()\ndef late():\n  done.wait(); time.sleep(0.1); open('" + mark + "', 'w').close(); display('late'); display('later')\nthreading.Thread(target=late).start(); kept = 1")
+	in("done.set()")
+	daemontest.Until(t, "the thread", func() bool { _, err := os.Stat(mark); return err == nil })
+	var shown []string
+	for i := range 5 {
+		o := in(fmt.Sprintf("# %s\nkept += 1; print(kept)", strings.Repeat("x", i*50000)))
+		if o.code != 1000 || o.stdout != fmt.Sprintln(i+2) {
+			t.Fatalf("run %d: %.300v", i, o)
+		}
+		for _, m := range o.messages {
+			if m.Type == toolbox.InterpreterDisplay {
+				shown = append(shown, m.Text)
+			}
+		}
+		if o := in("display('now')"); o.code != 1000 {
+			t.Fatalf("run %d: %.300v", i, o)
+		}
+	}
+	if diff := cmp.Diff([]string{"'late'", "'later'"}, shown); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A worker that is killed while it sends ends its run, although a child holds its channel.
+func TestWorkerIsKilledInTheMiddleOfAMessage(t *testing.T) {
+	need(t, "python3")
+	d := daemontest.Start(t)
+	for i := range 10 {
+		began := time.Now()
+		o := run(d, toolbox.InterpreterRun{Code: "import os, time, signal\nif not os.fork():\n  time.sleep(4); os._exit(0)\nb = b'{' * 6000000\nwhile b: b = b[os.write(200, b):]\nos.kill(os.getpid(), signal.SIGKILL)"})
+		if took := time.Since(began); o.code != 1001 || took > 3*time.Second {
+			t.Fatalf("run %d, after %v: %.300v", i, took, o)
+		}
+	}
+}
+
 func TestBigOutput(t *testing.T) {
 	need(t, "python3")
 	d := daemontest.Start(t)

@@ -43,9 +43,9 @@ func (h *Handler) Freeze() {
 	h.gate.Lock()
 	for _, s := range h.all() {
 		if w := s.worker(); w != nil {
-			w.unblock()
+			_ = w.ch.SetReadDeadline(time.Unix(1, 0)) // answers go on: the worker would wait for ever for a lost one
 			w.reading.Lock()
-			_ = w.ch.SetDeadline(time.Time{})
+			_ = w.ch.SetReadDeadline(time.Time{})
 		}
 	}
 }

@@ -68,25 +68,28 @@ func parseRun(data []byte) (order, *refusal) {
 const typeDone = "done"
 
 // parseMessage reads one message of a worker. The worker runs hostile code: whatever is not a message of a known kind is an
-// error, after which the worker is of no use. Only those kinds come through that a worker may send.
-func parseMessage(line []byte) (*toolbox.InterpreterMessage, error) {
+// error, after which the worker is of no use. Only those kinds come through that a worker may send. asks: it waits for an answer.
+func parseMessage(line []byte) (out *toolbox.InterpreterMessage, asks bool, err error) {
 	if !code.Shallow(line) {
-		return nil, errs.New(errs.Invalid, "a message of the interpreter nests too deeply")
+		return nil, false, errs.New(errs.Invalid, "a message of the interpreter nests too deeply")
 	}
-	m := &toolbox.InterpreterMessage{}
-	if err := json.Unmarshal(line, m); err != nil {
-		return nil, errs.Wrap(err, errs.Invalid, "a message of the interpreter is no message")
+	var m struct {
+		toolbox.InterpreterMessage
+		Ask bool `json:"ask"`
+	}
+	if err := json.Unmarshal(line, &m); err != nil {
+		return nil, false, errs.Wrap(err, errs.Invalid, "a message of the interpreter is no message")
 	}
 	switch m.Type {
 	case typeDone:
-		return &toolbox.InterpreterMessage{Type: typeDone}, nil
+		return &toolbox.InterpreterMessage{Type: typeDone}, false, nil
 	case toolbox.InterpreterError:
-		return &toolbox.InterpreterMessage{Type: m.Type, Name: m.Name, Value: m.Value, Traceback: m.Traceback}, nil
+		return &toolbox.InterpreterMessage{Type: m.Type, Name: m.Name, Value: m.Value, Traceback: m.Traceback}, false, nil
 	case toolbox.InterpreterDisplay, toolbox.InterpreterResult:
 		if m.Chart != nil {
 			code.Tidy(m.Chart)
 		}
-		return &toolbox.InterpreterMessage{Type: m.Type, Text: m.Text, Data: m.Data, Chart: m.Chart}, nil
+		return &toolbox.InterpreterMessage{Type: m.Type, Text: m.Text, Data: m.Data, Chart: m.Chart}, m.Ask, nil
 	}
-	return nil, errs.New(errs.Invalid, "a message of the interpreter is of an unknown kind")
+	return nil, false, errs.New(errs.Invalid, "a message of the interpreter is of an unknown kind")
 }

@@ -172,14 +172,17 @@ func (w *worker) send(j job) error {
 	return err
 }
 
-// answer lets the worker go on that waits after a message of type display or result.
+// answer lets the worker go on that waits after a message. Nobody may freeze the worker between the note that it has its
+// answer and the answer; and a worker that waits has room for a byte, so that this never waits for one that does not.
 func (w *worker) answer() {
 	w.reading.Lock()
-	owed := w.owed
+	defer w.reading.Unlock()
+	if !w.owed {
+		return
+	}
 	w.owed = false
-	w.reading.Unlock()
-	if owed {
-		_, _ = w.ch.Write([]byte{'\n'})
+	if rc, err := w.ch.SyscallConn(); err == nil {
+		_ = rc.Write(func(fd uintptr) bool { _, _ = unix.Write(int(fd), []byte{'\n'}); return true })
 	}
 }
 
@@ -200,12 +203,12 @@ func (w *worker) read() (*toolbox.InterpreterMessage, error) {
 		i += w.scanned
 		line := w.pending[:i:i]
 		w.pending, w.scanned = w.pending[i+1:], 0
-		m, err := parseMessage(line)
+		m, asks, err := parseMessage(line)
 		if err != nil {
 			return nil, errors.Join(errNonsense, err)
 		}
 		w.running = m.Type != typeDone
-		w.owed = m.Type == toolbox.InterpreterDisplay || m.Type == toolbox.InterpreterResult
+		w.owed = asks
 		return m, nil
 	}
 	w.scanned = len(w.pending)
@@ -216,8 +219,11 @@ func (w *worker) read() (*toolbox.InterpreterMessage, error) {
 		w.pending = nil // what a large message needed goes back
 	}
 	buf := make([]byte, 16<<10)
-	n, err := w.ch.Read(buf)
-	if errors.Is(err, os.ErrDeadlineExceeded) && !w.alive() { // a child of the worker may hold the channel open
+	var n int
+	var err error
+	if w.alive() { // when it ends, unblock ends this
+		n, err = w.ch.Read(buf)
+	} else { // a child of the worker may hold the channel open
 		n, err = readNow(w.ch, buf)
 	}
 	w.pending = append(w.pending, buf[:n]...)

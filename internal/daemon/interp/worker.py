@@ -3,7 +3,7 @@
 # Descriptor 3 carries the protocol, one JSON value in a line in both directions, so that whatever a program writes to its
 # standard output, directly or by a child, is output and nothing else. A job is {"code", "envs", "rich"}; the answers to it
 # are any number of {"type": "display" | "result" | "error"} and one {"type": "done"}. The daemon answers a display or a
-# result with an empty line.
+# result with an empty line where that says "ask".
 #
 # ASCII only, and Python 3.7 or newer: the text is quoted into a command line.
 
@@ -81,6 +81,7 @@ class Worker(object):
         self.interrupt = signal.default_int_handler  # what the program has for SIGINT
         self.sources = weakref.WeakKeyDictionary()  # code object -> name of its text in linecache
         self.rich = True
+        self.active = False  # a job was read whose end was not sent
         self.streams()
         builtins.display = self.display
 
@@ -88,14 +89,10 @@ class Worker(object):
 
     def send(self, answered=False, **message):
         """Writes one message whole: an interrupt waits until it is through. One that is answered keeps its place among
-        what is written to the standard streams, because the answer comes when those were read."""
+        what is written to the standard streams, because the answer comes when those were read. Between two runs, where
+        threads go on, nothing is asked: what comes then is the next job."""
         if os.getpid() != self.pid:
             return
-        line = encode(message)
-        if len(line) > MAX_LINE:
-            message.update(text=message.get('text', '')[:1000] + '... [too large to show]', data={})
-            message.pop('chart', None)
-            line = encode(message)
         late = []
         own = signal.getsignal(signal.SIGINT)
         try:
@@ -104,6 +101,16 @@ class Worker(object):
             own = None
         try:
             with self.writing:
+                if message['type'] == 'done':
+                    self.active = False
+                answered = answered and self.active
+                if answered:
+                    message['ask'] = True
+                line = encode(message)
+                if len(line) > MAX_LINE:
+                    message.update(text=message.get('text', '')[:1000] + '... [too large to show]', data={})
+                    message.pop('chart', None)
+                    line = encode(message)
                 rest = memoryview(line)
                 while rest:
                     rest = rest[os.write(self.channel, rest):]
@@ -130,6 +137,7 @@ class Worker(object):
                 line = b''.join(pieces).decode('utf-8', 'surrogatepass').strip()
                 pieces = []
                 if line:  # an empty one is an answer that came too late
+                    self.active = True
                     yield json.loads(line)
 
     # What a program sees.

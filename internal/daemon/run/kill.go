@@ -53,7 +53,7 @@ func (c *Child) KillTree() {
 	deadline := time.Now().Add(killWait)
 	for round := 0; ; round++ {
 		// The number of the session is surely the run's own as long as its first process was not waited for.
-		owned := round == 0
+		owned := false
 		select {
 		case <-c.Done():
 		default:

@@ -264,7 +264,8 @@ func (o *Output) grow(s Stream, need int) bool {
 		}
 	} else {
 		for len(o.chunks) > 0 && o.taken+size+chunkCost > o.max && !o.hurry {
-			if r := o.slowest(); r != nil && r.pos-min(ringSlack, o.max/2) < o.chunks[0].off+int64(len(o.chunks[0].data)) {
+			// Who has all there is would never go on: nothing new comes before there is room.
+			if r := o.slowest(); r != nil && r.pos < o.end && r.pos-min(ringSlack, o.max/2) < o.chunks[0].off+int64(len(o.chunks[0].data)) {
 				o.waitFor(r)
 				return true
 			}
