@@ -80,13 +80,10 @@ func (e *Exporter) Start(cfg Config) error {
 		return errs.New(errs.Invalid, "the telemetry endpoint must be an http or https URL, got %q", clip(cfg.Endpoint))
 	}
 	cfg.Endpoint = strings.TrimSuffix(cfg.Endpoint, "/")
-	e.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{cfg: cfg, http: &http.Client{Timeout: sendTimeout, CheckRedirect: noRedirect}, spans: make(chan Span, MaxQueued), logs: make(chan record, MaxQueued), cancel: cancel, done: make(chan struct{})}
-	e.mu.Lock()
-	e.run = s
-	e.mu.Unlock()
 	go e.loop(ctx, s)
+	e.swap(s)
 	return nil
 }
 
@@ -94,10 +91,13 @@ func (e *Exporter) Start(cfg Config) error {
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Stop sends what waits, at most for a moment, and ends.
-func (e *Exporter) Stop() {
+func (e *Exporter) Stop() { e.swap(nil) }
+
+// swap makes next the session in force, nil: none, and ends the one before.
+func (e *Exporter) swap(next *session) {
 	e.mu.Lock()
 	s := e.run
-	e.run = nil
+	e.run = next
 	e.mu.Unlock()
 	if s != nil {
 		s.cancel()

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,5 +139,27 @@ func TestEndpoint(t *testing.T) {
 		if err := e.Start(telemetry.Config{Endpoint: s}); !errs.Is(err, errs.Invalid) {
 			t.Errorf("%q: %v", s, err)
 		}
+	}
+}
+
+// Requests that start it at the same moment leave one running.
+func TestStartsAtOnce(t *testing.T) {
+	var readings atomic.Int32
+	e := &telemetry.Exporter{Metrics: func() []telemetry.Metric { readings.Add(1); return nil }, Every: time.Millisecond}
+	c := newCollector(t)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if err := e.Start(telemetry.Config{Endpoint: c.URL}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	e.Stop()
+	before := readings.Load()
+	<-time.After(50 * time.Millisecond) // nothing may come
+	if after := readings.Load(); after != before {
+		t.Errorf("%d readings after the end", after-before)
 	}
 }
