@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,6 +23,10 @@ func TestReplaceKeepsSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // where the logs were, if nothing else is there
+		_ = os.Remove(filepath.Join(home1000(), ".daytona", "sessions"))
+		_ = os.Remove(filepath.Join(home1000(), ".daytona"))
+	})
 	in := launch(t, asInit(t, true), nil, "--outside-only")
 	newest := []string{"X-Daytona-SDK-Version", "0.205.0"}
 	stop, more := in.Dir+"/stop", in.Dir+"/more"
