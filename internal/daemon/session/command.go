@@ -83,7 +83,7 @@ func (c *command) prepare(last int) error {
 		err = c.in.make(in, true)
 	}
 	if err != nil {
-		c.closePipes()
+		closeAll(c.takePipes()) // nobody reads yet
 		return err
 	}
 	c.open = [2]bool{true, true}
@@ -92,12 +92,10 @@ func (c *command) prepare(last int) error {
 	return nil
 }
 
-// closePipes ends all reading. The caller holds pump.
-func (c *command) closePipes() {
-	c.in.close()
-	c.outs[stdout].close()
-	c.outs[stderr].close()
+// takePipes ends all reading and returns what is to be closed, without locks. The caller holds pump.
+func (c *command) takePipes() []*os.File {
 	c.open = [2]bool{}
+	return append(c.in.take(), append(c.outs[stdout].take(), c.outs[stderr].take()...)...)
 }
 
 // read moves what the command writes into its log until both streams end, or are closed.
@@ -192,11 +190,12 @@ func (c *command) onQuiet() {
 func (c *command) finish(exit int) {
 	c.s.h.gate.RLock()
 	c.pump.Lock()
-	c.in.close()
+	in := c.in.take()
 	c.outs[stdout].release()
 	c.outs[stderr].release()
 	c.pump.Unlock()
 	c.s.h.gate.RUnlock()
+	closeAll(in)
 
 	select {
 	case <-c.eof:

@@ -47,7 +47,7 @@ func (p *pipe) make(path string, input bool) error {
 	return err
 }
 
-// release lets the pipe end when its last writer does, and removes its name.
+// release lets an output end when its last writer does, and removes the pipe's name.
 func (p *pipe) release() {
 	if p.w != nil {
 		_ = p.w.Close()
@@ -63,10 +63,18 @@ func (p *pipe) unlink() {
 	}
 }
 
-func (p *pipe) close() {
-	p.release()
-	if p.r != nil {
-		_ = p.r.Close()
+// take removes the pipe's name and returns what is to be closed. Closing waits for those who are about to read or write, and they
+// for the locks: it must be done without any.
+func (p *pipe) take() []*os.File {
+	p.unlink()
+	files := []*os.File{p.r, p.w} // closing none is harmless
+	p.w = nil
+	return files
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
 	}
 }
 

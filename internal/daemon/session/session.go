@@ -485,13 +485,15 @@ func (s *session) end(wait time.Duration) {
 	s.mu.Lock()
 	commands := s.commands
 	s.mu.Unlock()
+	var files []*os.File
 	s.h.gate.RLock()
 	for _, c := range commands {
 		c.pump.Lock()
-		c.closePipes()
+		files = append(files, c.takePipes()...)
 		c.pump.Unlock()
 	}
 	s.h.gate.RUnlock()
+	closeAll(files)
 	s.readers.Wait()
 	for _, c := range commands {
 		c.pump.Lock()

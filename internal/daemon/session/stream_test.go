@@ -628,3 +628,31 @@ func TestForgetting(t *testing.T) {
 		t.Errorf("%d bytes of a command are remembered", len(c.Command))
 	}
 }
+
+// Deleting, the end of a command, its output and its input come at the same moment, again and again.
+func TestDeleteInTheMiddle(t *testing.T) {
+	d := daemontest.Start(t)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for j := range 15 / min(fewer, 3) {
+				s := sess{d, fmt.Sprintf("m%d-%d", i, j)}
+				if r := d.Do("POST", "/process/session", toolbox.CreateSession{SessionID: s.id}); r.Status != 201 {
+					t.Errorf("%d %s", r.Status, r.Body)
+				}
+				id := s.launch([]string{"sleep 1000 & sleep 1001", "yes", "cat", "echo a; read x", "yes >&2 & yes"}[j%5])
+				typed := make(chan struct{})
+				go func() {
+					defer close(typed)
+					s.Do("POST", s.path("/command/"+id+"/input"), toolbox.SessionInput{Data: strings.Repeat("x", 200_000)})
+				}()
+				time.Sleep(time.Duration(rand.Int64N(int64(20 * time.Millisecond)))) // not waiting for anything: another moment each time
+				if r := s.Do("DELETE", s.path(""), nil); r.Status != 204 {
+					t.Errorf("%d %s", r.Status, r.Body)
+				}
+				<-typed
+			}
+		})
+	}
+	wg.Wait()
+}
