@@ -102,7 +102,7 @@ func (h *Handler) follow(ctx context.Context, ex *execution, offset int64) (*fol
 	if rd == nil {
 		return nil, nil, errs.New(errs.Busy, "%d clients read execution %s already, the most at one time", run.MaxReaders, clip(ex.id))
 	}
-	return &follower{Reader: rd, ex: ex, ctx: ctx, closing: h.desk.watch()}, func(all bool) {
+	return &follower{Reader: rd, ex: ex, ctx: ctx, closing: h.desk.Watch()}, func(all bool) {
 		if all {
 			rd.Close()
 		} else {

@@ -5,13 +5,12 @@ package process
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
-	"net"
 	"net/http"
 	"syscall"
 	"time"
 
 	"github.com/dugout-dev/dugout/api/toolbox"
+	"github.com/dugout-dev/dugout/internal/daemon/desk"
 	"github.com/dugout-dev/dugout/internal/daemon/handover"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
 )
@@ -68,7 +67,7 @@ func (h *Handler) Pending() int {
 
 // Freeze implements [handover.Keeper].
 func (h *Handler) Freeze() {
-	h.desk.freeze()
+	h.desk.Freeze()
 	for _, ex := range h.live.list() {
 		ex.out.Hurry(true)
 	}
@@ -79,7 +78,7 @@ func (h *Handler) Thaw() {
 	for _, ex := range h.live.list() {
 		ex.out.Hurry(false)
 	}
-	h.attend(h.desk.thaw())
+	h.attend(h.desk.Thaw())
 }
 
 // Save implements [handover.Keeper]. The runner is frozen too.
@@ -88,8 +87,6 @@ func (h *Handler) Save(out *handover.Out) error {
 	defer h.ending.Unlock()
 	h.kept.mu.Lock()
 	defer h.kept.mu.Unlock()
-	h.desk.mu.Lock()
-	defer h.desk.mu.Unlock()
 	all := stateOfAll{Gone: h.kept.gone, Order: h.kept.order}
 	seen := map[*execution]bool{}
 	for i, ex := range h.kept.ended {
@@ -102,9 +99,9 @@ func (h *Handler) Save(out *handover.Out) error {
 		seen[ex] = true
 	}
 	rest := h.live.list()
-	for p := range h.desk.parked {
-		if p.ex.ended() {
-			rest = append(rest, p.ex)
+	for _, p := range h.desk.Parked() {
+		if p.What.ex.ended() {
+			rest = append(rest, p.What.ex)
 		}
 	}
 	for _, ex := range rest {
@@ -121,25 +118,21 @@ func (h *Handler) Save(out *handover.Out) error {
 	return out.Put(family, all)
 }
 
-// save hands one execution over. The caller holds ending, kept.mu and desk.mu.
+// save hands one execution over. The caller holds ending and kept.mu.
 func (h *Handler) save(out *handover.Out, ex *execution) (st stateOfOne, err error) {
 	st = stateOfOne{ID: ex.id, Sum: hex.EncodeToString(ex.sum[:]), Started: ex.started.UnixNano(), Timeout: int64(ex.timeout), Split: ex.split, Command: ex.command}
 	if st.Output, err = ex.out.Save(out); err != nil {
 		return st, err
 	}
-	for p := range h.desk.parked {
-		if p.ex != ex {
+	for _, p := range h.desk.Parked() {
+		if p.What.ex != ex {
 			continue
 		}
-		conn, ok := p.conn.(syscall.Conn)
-		if !ok {
-			return st, fmt.Errorf("a connection of type %T cannot be handed over", p.conn)
-		}
-		fd, err := out.Pass(conn)
+		fd, err := p.Pass(out)
 		if err != nil {
 			return st, err
 		}
-		st.Parked = append(st.Parked, stateOfParked{Conn: fd, Asker: p.asker, Header: p.header})
+		st.Parked = append(st.Parked, stateOfParked{Conn: fd, Asker: p.What.to, Header: p.Header})
 	}
 	if ex.ended() {
 		st.Exit, st.Signal, st.TimedOut, st.Charts = ex.exit, int(ex.signal), ex.timedOut, ex.charts
@@ -190,19 +183,19 @@ func (h *Handler) Restore(in *handover.In) error {
 		h.kept.gone = map[string]int{}
 	}
 	h.kept.mu.Unlock()
-	var waiting []*parked
+	var parked []*desk.Parked[waiting]
 	for _, st := range all.Executions {
 		list, err := h.restore(in, st)
 		if err != nil { // the others are not to suffer from it
 			h.Log.Error("an execution could not be taken over", "execution", st.ID, "error", err)
 		}
-		waiting = append(waiting, list...)
+		parked = append(parked, list...)
 	}
-	h.attend(waiting)
+	h.attend(parked)
 	return nil
 }
 
-func (h *Handler) restore(in *handover.In, st stateOfOne) ([]*parked, error) {
+func (h *Handler) restore(in *handover.In, st stateOfOne) ([]*desk.Parked[waiting], error) {
 	ex := &execution{id: st.ID, started: time.Unix(0, st.Started), timeout: time.Duration(st.Timeout), split: st.Split, command: st.Command,
 		done: make(chan struct{}), exit: st.Exit, signal: syscall.Signal(st.Signal), timedOut: st.TimedOut, charts: st.Charts}
 	ex.refs.Store(1)
@@ -214,17 +207,15 @@ func (h *Handler) restore(in *handover.In, st stateOfOne) ([]*parked, error) {
 	if ex.out, err = run.RestoreOutput(in, h.Runner.Budget, st.Output); err != nil {
 		ex.out, failed = run.NewOutput(h.Runner.Budget, run.MaxOutput), err
 	}
-	var waiting []*parked
+	var parked []*desk.Parked[waiting]
 	for _, p := range st.Parked {
-		conn, err := takeConn(in, p.Conn)
+		pk, err := h.desk.Take(in, p.Conn, waiting{ex, p.Asker}, p.Header)
 		if err != nil {
 			failed = err
 			continue
 		}
 		ex.hold()
-		pk := &parked{conn: conn, ex: ex, asker: p.Asker, header: p.Header}
-		h.desk.add(pk)
-		waiting = append(waiting, pk)
+		parked = append(parked, pk)
 	}
 	if !st.Live {
 		ex.out.Seal()
@@ -235,7 +226,7 @@ func (h *Handler) restore(in *handover.In, st stateOfOne) ([]*parked, error) {
 		h.kept.put(ex, at)
 		close(ex.done)
 		ex.release()
-		return waiting, failed
+		return parked, failed
 	}
 	h.live.add(ex)
 	if ex.id != "" {
@@ -257,7 +248,7 @@ func (h *Handler) restore(in *handover.In, st stateOfOne) ([]*parked, error) {
 		work = func() { ex.fail(-1, "%v\n", err) }
 	}
 	h.launch(ex, work)
-	return waiting, failed
+	return parked, failed
 }
 
 // resume returns how ex goes on.
@@ -283,15 +274,6 @@ func (h *Handler) resume(in *handover.In, st stateOfOne, ex *execution) (func(),
 	}
 	ex.run = r
 	return func() { ex.await(r) }, nil
-}
-
-func takeConn(in *handover.In, fd int) (net.Conn, error) {
-	f, err := in.Take(fd, "connection")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	return net.FileConn(f)
 }
 
 var _ handover.Keeper = (*Handler)(nil)

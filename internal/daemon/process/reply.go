@@ -33,7 +33,7 @@ func askerOf(r *http.Request) asker {
 
 // answer waits for ex and sends its outcome.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, ex *execution) error {
-	closing, leave := h.desk.enter()
+	closing, leave := h.desk.Enter()
 	defer leave()
 	select {
 	case <-ex.done:
@@ -41,7 +41,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, ex *execution) 
 		ex.release()
 		return nil
 	case <-closing:
-		return h.desk.park(w, r, ex)
+		return h.park(w, r, ex)
 	}
 	defer ex.release()
 	status, head, tail, err := outcome(askerOf(r), ex)
@@ -129,7 +129,7 @@ func (h *Handler) execution(w http.ResponseWriter, r *http.Request, in *executio
 	if in.Wait > 0 {
 		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(in.Wait)*time.Second)
 		defer cancel()
-		closing, leave := h.desk.enter()
+		closing, leave := h.desk.Enter()
 		select {
 		case <-ex.done:
 		case <-ctx.Done():

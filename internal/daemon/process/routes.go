@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/dugout-dev/dugout/api/toolbox"
+	"github.com/dugout-dev/dugout/internal/daemon/desk"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
 	"github.com/dugout-dev/dugout/internal/daemon/zygote"
@@ -39,7 +40,7 @@ type Handler struct {
 	live   live
 	kept   kept
 	ending sync.RWMutex // held for reading while an execution ends, for writing while all are handed over
-	desk   desk
+	desk   desk.Desk[waiting]
 }
 
 // Routes lists the operations. A nil handler will do for describing them.

@@ -3,192 +3,62 @@
 package session
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
-	"maps"
-	"net"
 	"net/http"
 	"net/url"
-	"slices"
-	"sync"
-	"syscall"
-	"time"
 
+	"github.com/dugout-dev/dugout/internal/daemon/desk"
 	"github.com/dugout-dev/dugout/internal/daemon/handover"
-	"github.com/dugout-dev/dugout/internal/daemon/ws"
 	"github.com/dugout-dev/dugout/internal/errs"
 )
 
-// desk knows the requests that wait: for the end of a synchronous command, or for a log to grow. When the daemon is about to be
-// replaced the first are parked: their connections are taken out of the HTTP server, survive the exec, and get their answer from
-// the program that comes after. The others are sent away, to come back with an offset.
-type desk struct {
-	mu      sync.Mutex // guards all below
-	closing chan struct{}
-	inside  int
-	empty   chan struct{} // gets something when inside falls to 0
-	parked  map[*parked]struct{}
-}
+// At the desk wait the requests of synchronous commands, which are parked when the daemon is replaced, and those who read a
+// log that grows: they are sent away, to come back with an offset.
 
-// parked is a connection that gets the answer about a command.
-type parked struct {
-	conn   net.Conn
-	c      *command
-	form   form
-	path   string
-	header http.Header
+// waiting is what a request that waits for the end of a command is to get.
+type waiting struct {
+	c    *command
+	form form
+	path string
 }
-
-// patience is how long a freeze waits for those who wait to leave.
-const patience = 50 * time.Millisecond
 
 // errReplaced cuts a follower off.
 var errReplaced = errors.New("the daemon is replaced")
 
-// enter registers somebody who waits. closing is closed when he must park or go; then he calls leave.
-func (d *desk) enter() (closing <-chan struct{}, leave func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closing == nil {
-		d.closing, d.empty = make(chan struct{}), make(chan struct{}, 1)
-	}
-	d.inside++
-	return d.closing, d.leave
-}
-
-func (d *desk) leave() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.inside--; d.inside == 0 {
-		select {
-		case d.empty <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// freeze lets all that wait park or go.
-func (d *desk) freeze() {
-	d.mu.Lock()
-	if d.closing == nil {
-		d.closing, d.empty = make(chan struct{}), make(chan struct{}, 1)
-	}
-	close(d.closing)
-	d.mu.Unlock()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	for {
-		d.mu.Lock()
-		left := d.inside
-		d.mu.Unlock()
-		if left == 0 {
-			return
-		}
-		select {
-		case <-d.empty:
-		case <-over.C:
-			return
-		}
-	}
-}
-
-// thaw returns those that are parked, for [Handler.attend].
-func (d *desk) thaw() []*parked {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closing = make(chan struct{})
-	return slices.Collect(maps.Keys(d.parked))
-}
-
-func (d *desk) add(p *parked) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.parked == nil {
-		d.parked = map[*parked]struct{}{}
-	}
-	d.parked[p] = struct{}{}
-}
-
-func (d *desk) remove(p *parked) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.parked, p)
-}
-
-// park takes the connection of a request that waits for c out of the server.
-func (d *desk) park(w http.ResponseWriter, r *http.Request, c *command) error {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return err
-	}
-	_ = conn.SetDeadline(time.Time{})
-	d.add(&parked{conn: conn, c: c, form: formOf(r), path: r.URL.Path, header: w.Header().Clone()})
-	return nil
-}
-
 // attend answers parked connections when their commands end.
-func (h *Handler) attend(list []*parked) {
+func (h *Handler) attend(list []*desk.Parked[waiting]) {
 	for _, p := range list {
 		h.loops.Go(func() {
-			closing, leave := h.desk.enter()
+			closing, leave := h.desk.Enter()
 			defer leave()
 			var failure error
 			select {
-			case <-p.c.done:
-			case <-p.c.s.gone:
+			case <-p.What.c.done:
+			case <-p.What.c.s.gone:
 				failure = errDeleted()
 			case <-closing:
 				return // it stays parked
 			}
-			h.desk.remove(p)
-			h.reply(p, failure)
-			_ = p.conn.Close()
+			err := h.desk.Answer(p, func(w *desk.Writer) error {
+				err := failure
+				if err == nil {
+					err = h.answer(w, p.What.c, p.What.form)
+				}
+				if err != nil && !w.Begun() {
+					h.Edge.Fail(w, &http.Request{Method: http.MethodPost, URL: &url.URL{Path: p.What.path}}, err)
+					err = nil
+				}
+				return err
+			})
+			if err != nil {
+				h.Log.Debug("an answer could not be sent", "error", err)
+			}
 		})
 	}
 }
 
 func errDeleted() error {
 	return errs.New(errs.Invalid, "the session was deleted while the command ran")
-}
-
-// reply writes the whole answer, which the end of the connection ends.
-func (h *Handler) reply(p *parked, failure error) {
-	_ = p.conn.SetWriteDeadline(time.Now().Add(ws.Stall))
-	w := &bareWriter{w: bufio.NewWriterSize(p.conn, 64<<10), header: p.header}
-	if failure == nil {
-		failure = h.answer(w, p.c, p.form)
-	}
-	if failure != nil && w.status == 0 {
-		h.Edge.Fail(w, &http.Request{Method: http.MethodPost, URL: &url.URL{Path: p.path}}, failure)
-	}
-	_ = w.w.Flush()
-}
-
-// bareWriter writes an answer to a connection that the HTTP server has given away.
-type bareWriter struct {
-	w      *bufio.Writer
-	header http.Header
-	status int
-}
-
-func (b *bareWriter) Header() http.Header { return b.header }
-
-func (b *bareWriter) WriteHeader(status int) {
-	if b.status != 0 {
-		return
-	}
-	b.status = status
-	b.header.Set("Connection", "close")
-	b.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	_, _ = fmt.Fprintf(b.w, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
-	_ = b.header.Write(b.w)
-	_, _ = b.w.WriteString("\r\n")
-}
-
-func (b *bareWriter) Write(p []byte) (int, error) {
-	b.WriteHeader(http.StatusOK)
-	return b.w.Write(p)
 }
 
 // savedParked is a parked connection on its way to the next program.
@@ -200,16 +70,10 @@ type savedParked struct {
 	Header           http.Header
 }
 
-func (d *desk) save(out *handover.Out) (list []savedParked, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for p := range d.parked {
-		conn, ok := p.conn.(syscall.Conn)
-		if !ok {
-			continue
-		}
-		v := savedParked{Session: p.c.s.id, Command: p.c.id, Form: p.form, Path: p.path, Header: p.header}
-		if v.Conn, err = out.Pass(conn); err != nil {
+func (h *Handler) saveParked(out *handover.Out) (list []savedParked, err error) {
+	for _, p := range h.desk.Parked() {
+		v := savedParked{Session: p.What.c.s.id, Command: p.What.c.id, Form: p.What.form, Path: p.What.path, Header: p.Header}
+		if v.Conn, err = p.Pass(out); err != nil {
 			return nil, err
 		}
 		list = append(list, v)
@@ -217,28 +81,19 @@ func (d *desk) save(out *handover.Out) (list []savedParked, err error) {
 	return list, nil
 }
 
-// restore takes parked connections over. One whose session is lost is closed.
-func (d *desk) restore(in *handover.In, list []savedParked, sessions map[string]*session) {
+// restoreParked takes parked connections over. One whose command is lost is closed.
+func (h *Handler) restoreParked(in *handover.In, list []savedParked) {
 	for _, v := range list {
-		f, err := in.Take(v.Conn, "connection")
-		if err != nil {
-			continue
-		}
-		conn, err := net.FileConn(f)
-		_ = f.Close()
-		if err != nil {
-			continue
-		}
-		s := sessions[v.Session]
+		s := h.sessions[v.Session]
 		if s == nil {
-			_ = conn.Close()
-			continue
+			continue // nobody takes the descriptor: it is closed
 		}
 		c, err := s.find(v.Command)
 		if err != nil {
-			_ = conn.Close()
 			continue
 		}
-		d.add(&parked{conn: conn, c: c, form: v.Form, path: v.Path, header: v.Header})
+		if _, err := h.desk.Take(in, v.Conn, waiting{c, v.Form, v.Path}, v.Header); err != nil {
+			h.Log.Warn("a waiting client could not be taken over", "error", err)
+		}
 	}
 }

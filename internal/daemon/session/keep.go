@@ -74,14 +74,14 @@ type saved struct {
 // Freeze implements [handover.Keeper]. Requests that wait are parked. Followers cannot be handed over: those with a WebSocket
 // are told to connect again (1012), the others are cut off; they go on with the number of bytes they have as the offset.
 func (h *Handler) Freeze() {
-	h.desk.freeze()
+	h.desk.Freeze()
 	h.gate.Lock()
 }
 
 // Thaw implements [handover.Keeper].
 func (h *Handler) Thaw() {
 	h.gate.Unlock()
-	h.attend(h.desk.thaw())
+	h.attend(h.desk.Thaw())
 }
 
 // Save implements [handover.Keeper].
@@ -95,7 +95,7 @@ func (h *Handler) Save(out *handover.Out) error {
 		state.Sessions = append(state.Sessions, one)
 	}
 	var err error
-	if state.Parked, err = h.desk.save(out); err != nil {
+	if state.Parked, err = h.saveParked(out); err != nil {
 		return err
 	}
 	return out.Put(family, state)
@@ -180,8 +180,8 @@ func (h *Handler) Restore(in *handover.In) error {
 		s.born = h.born
 		h.sessions[s.id] = s
 	}
-	h.desk.restore(in, state.Parked, h.sessions)
-	h.attend(h.desk.thaw())
+	h.restoreParked(in, state.Parked)
+	h.attend(h.desk.Thaw())
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/daemon/caller"
+	"github.com/dugout-dev/dugout/internal/daemon/desk"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
 	"github.com/dugout-dev/dugout/internal/daemon/ws"
 	"github.com/dugout-dev/dugout/internal/errs"
@@ -121,7 +122,7 @@ func (h *Handler) sendTo(w http.ResponseWriter, r *http.Request, cur *cursor, fo
 		w.WriteHeader(http.StatusOK)
 		_ = rc.Flush()
 	}
-	closing, leave := h.desk.enter()
+	closing, leave := h.desk.Enter()
 	defer leave()
 	err := cur.copy(r.Context(), follow, closing, func(b []byte) error {
 		_ = rc.SetWriteDeadline(time.Now().Add(ws.Stall)) // a client that takes nothing is cut off
@@ -147,13 +148,13 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, cur *curso
 		return nil // it was answered
 	}
 	conn.Discard()
-	closing, leave := h.desk.enter()
+	closing, leave := h.desk.Enter()
 	defer leave()
 	err = cur.copy(conn.Context(), follow, closing, func(b []byte) error { return conn.Write(ws.Binary, b) })
 	switch {
 	case errors.Is(err, errReplaced):
 		conn.Finish(ws.Restart, "the daemon is replaced; connect again")
-		late := time.NewTimer(patience / 2)
+		late := time.NewTimer(desk.Patience / 2)
 		defer late.Stop()
 		select {
 		case <-conn.Context().Done():

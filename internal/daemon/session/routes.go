@@ -24,6 +24,7 @@ import (
 
 	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/daemon/caller"
+	"github.com/dugout-dev/dugout/internal/daemon/desk"
 	"github.com/dugout-dev/dugout/internal/daemon/environ"
 	"github.com/dugout-dev/dugout/internal/daemon/run"
 	"github.com/dugout-dev/dugout/internal/errs"
@@ -44,7 +45,7 @@ type Handler struct {
 	// goroutine, and for writing while the daemon is frozen; see keep.go.
 	gate       sync.RWMutex
 	rooms      rooms
-	desk       desk
+	desk       desk.Desk[waiting]
 	loops      sync.WaitGroup
 	remembered atomic.Int64 // ended commands of all sessions
 
@@ -352,7 +353,7 @@ func (h *Handler) exec(w http.ResponseWriter, r *http.Request, in *execIn) error
 		h.Edge.Write(w, http.StatusAccepted, toolbox.SessionExecuted{CmdID: c.id})
 		return nil
 	}
-	closing, leave := h.desk.enter()
+	closing, leave := h.desk.Enter()
 	select {
 	case <-c.done:
 		leave()
@@ -365,7 +366,7 @@ func (h *Handler) exec(w http.ResponseWriter, r *http.Request, in *execIn) error
 		return nil
 	case <-closing:
 		defer leave()
-		return h.desk.park(w, r, c)
+		return h.desk.Park(w, waiting{c, formOf(r), r.URL.Path})
 	}
 }
 
