@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dugout-dev/dugout/api"
+	"github.com/dugout-dev/dugout/api/toolbox"
 	"github.com/dugout-dev/dugout/internal/daemon"
 	"github.com/dugout-dev/dugout/internal/daemon/daemontest"
 )
@@ -57,6 +58,22 @@ func TestEveryErrorIsTheEnvelope(t *testing.T) {
 	probe("TRACE", "/files", "", "")
 	if probes < 60 || bodies < 3 || missing < 10 {
 		t.Errorf("%d probes, %d with a body, %d with a missing parameter", probes, bodies, missing)
+	}
+}
+
+// A request that is nearly a WebSocket is refused in the same way.
+func TestBadHandshakesGetTheEnvelope(t *testing.T) {
+	d := daemontest.Start(t)
+	d.Do("POST", "/process/session", `{"sessionId":"s"}`)
+	var started toolbox.SessionExecuted
+	d.Do("POST", "/process/session/s/exec", `{"command":"true"}`).JSON(t, &started)
+	d.Do("POST", "/process/execute", `{"command":"true"}`, toolbox.ExecutionIDHeader, "e1")
+	for _, path := range []string{"/process/session/s/command/" + started.CmdID + "/logs", "/process/execution/e1/connect", "/process/interpreter/execute",
+		"/process/pty/create-connect"} {
+		r := d.Do("GET", path+"?id=x", nil, "Connection", "Upgrade", "Upgrade", "websocket")
+		if envelope(t, r, "GET", path); r.Status != 400 {
+			t.Errorf("%s: %d %s", path, r.Status, r.Body)
+		}
 	}
 }
 

@@ -102,8 +102,10 @@ func (p *Proxy) legacy(w http.ResponseWriter, r *http.Request) {
 	if streamed[route] {
 		watch := &watchdog{timer: time.AfterFunc(p.legacyIdle, cancel), idle: p.legacyIdle}
 		defer watch.timer.Stop()
+		client := http.NewResponseController(w)
+		defer func() { _ = client.SetWriteDeadline(time.Time{}) }()
 		r.Body = &watchedBody{ReadCloser: r.Body, watch: watch}
-		w = &watchedAnswer{ResponseWriter: w, watch: watch}
+		w = &watchedAnswer{ResponseWriter: w, watch: watch, client: client}
 	} else {
 		r.Body = &bounded{ReadCloser: r.Body, left: legacyBody}
 		var stop context.CancelFunc
@@ -172,11 +174,13 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 
 type watchedAnswer struct {
 	http.ResponseWriter
-	watch *watchdog
+	watch  *watchdog
+	client *http.ResponseController
 }
 
 func (a *watchedAnswer) Write(p []byte) (int, error) {
 	a.watch.timer.Reset(a.watch.idle)
+	_ = a.client.SetWriteDeadline(time.Now().Add(a.watch.idle)) // the timer ends the other side alone
 	return a.ResponseWriter.Write(p)
 }
 

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -127,6 +128,28 @@ func TestOldStreamsMayNotFallSilent(t *testing.T) {
 	defer res.Body.Close()
 	if _, err := io.ReadAll(res.Body); err == nil {
 		t.Error("a silent download was ended as if it were whole")
+	}
+}
+
+// A client that takes nothing for too long is cut off too.
+func TestOldStreamsMustBeRead(t *testing.T) {
+	const idle = 300 * time.Millisecond
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.Copy(w, io.LimitReader(zeros{}, 1<<30))
+	}, func(d *proxy.Deps) { d.LegacyIdle = idle })
+	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "GET "+strings.TrimPrefix(r.old("/files/download?path=x"), r.url)+" HTTP/1.1\r\nHost: x\r\nAuthorization: "+mine+"\r\n\r\n")
+	for deadline := time.Now().Add(20 * idle); ; time.Sleep(idle / 10) {
+		if r.served.Load() > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it still waits for the client")
+		}
 	}
 }
 

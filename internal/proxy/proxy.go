@@ -81,7 +81,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		p.edge.Fail(w, r, err)
 		return
 	}
-	byURL := r.Header.Get("Authorization") == "" && query != r.URL.RawQuery
+	byURL := bearer(r) == "" && query != r.URL.RawQuery
 	r.URL.RawQuery = query
 	p.carry(w, r, sandbox, path, decoded, Prefix+sandbox.ID, byURL)
 }
@@ -117,6 +117,7 @@ func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sandbox route.Sand
 			h.Set("Authorization", "Bearer "+sandbox.RunnerKey)
 			h.Set(rest.RequestIDHeader, rid)
 			h.Del("X-Daytona-Skip-Last-Activity-Update")
+			h.Del("Cookie") // a browser's for this host name, perhaps of another port: never meant for a sandbox
 		},
 		Response: func(res *http.Response) {
 			res.Header.Del(rest.RequestIDHeader) // the answer has it already

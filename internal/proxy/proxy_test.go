@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,8 +86,9 @@ type rig struct {
 	*plane
 	url     string
 	metrics *noted
-	base    string // of the sandbox's toolbox, behind the proxy
-	up      string // what the runner sees in front of a toolbox path
+	served  atomic.Int32 // requests that are over
+	base    string       // of the sandbox's toolbox, behind the proxy
+	up      string       // what the runner sees in front of a toolbox path
 }
 
 func newRig(t testing.TB, h http.HandlerFunc, change ...func(*proxy.Deps)) *rig {
@@ -105,6 +107,7 @@ func newRig(t testing.TB, h http.HandlerFunc, change ...func(*proxy.Deps)) *rig 
 	}
 	p := proxy.New(deps)
 	front := httptest.NewServer(rest.WithRequestID(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		defer r.served.Add(1)
 		if strings.HasPrefix(req.URL.Path, proxy.LegacyPrefix) {
 			p.Legacy().ServeHTTP(w, req)
 			return

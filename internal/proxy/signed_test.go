@@ -24,6 +24,9 @@ func TestSignedURLs(t *testing.T) {
 		if req.Header.Get("Authorization") != "Bearer runner-key" {
 			t.Errorf("the runner got %q", req.Header.Get("Authorization"))
 		}
+		if c := req.Header["Cookie"]; c != nil {
+			t.Errorf("the runner got the cookies %q", c)
+		}
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, req.Method+" "+strings.TrimPrefix(req.RequestURI, "/"))
 	})
@@ -76,6 +79,11 @@ func TestSignedURLs(t *testing.T) {
 		if got := res.Header.Get(h); got != want {
 			t.Errorf("%s: %q", h, got)
 		}
+	}
+	// Also where the address has a name and a password in it, which a browser sends as Authorization.
+	res, _ = do(t, "GET", r.base+"/files/download?"+get, nil, key, "Basic eDp5", "Cookie", "of=another-port")
+	if res.Header.Get("Content-Security-Policy") == "" || res.Header.Get("Content-Disposition") != "attachment" {
+		t.Errorf("with Basic it is a page: %v", res.Header)
 	}
 	r2 := newRig(t, func(http.ResponseWriter, *http.Request) { t.Error("reached the runner") })
 	r2.box.Running, r2.box.State = false, "stopped"

@@ -23,8 +23,8 @@ import (
 )
 
 func (h *Handler) execute(w http.ResponseWriter, r *http.Request, _ *struct{}) error {
-	if !ws.Asked(r) {
-		return errs.New(errs.Invalid, "this operation is a WebSocket: send Connection: Upgrade and Upgrade: websocket")
+	if err := ws.Check(r); err != nil {
+		return err
 	}
 	h.mu.Lock()
 	if h.closed || h.conns >= MaxConnections {

@@ -37,6 +37,9 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, in *connectIn)
 	if !ws.Asked(r) {
 		return errs.New(errs.Invalid, "this route is a WebSocket; to read only, GET /process/execution/%s/output?follow=true", clip(in.ID))
 	}
+	if err := ws.Check(r); err != nil {
+		return err
+	}
 	f, leave, err := h.follow(r.Context(), ex, offsetOf(in.Offset))
 	if err != nil {
 		return err

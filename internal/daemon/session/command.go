@@ -47,6 +47,7 @@ type command struct {
 	text     string
 	seq      uint64
 	unfed    []byte // what the shell has not got yet of its statement
+	weight   int    // bytes of text that count as waiting
 	reported *int   // what the shell said
 
 	pump    sync.Mutex // held to read a pipe and to frame and log what was read, one piece at a time: it keeps the log's order. Guards all below
@@ -56,8 +57,8 @@ type command struct {
 	open    [2]bool // a stream that has not ended
 	over    bool    // the shell is through with it
 	touched time.Time
-	quiet   *time.Timer // set while a line without an end is held back
-	eof     chan struct{}
+	quiet   *time.Timer   // set while a line without an end is held back
+	eof     chan struct{} // closed when both streams have ended, or never began
 
 	// guarded by s.mu
 	exit *int
@@ -96,6 +97,22 @@ func (c *command) prepare(last int) error {
 func (c *command) takePipes() []*os.File {
 	c.open = [2]bool{}
 	return append(c.in.take(), append(c.outs[stdout].take(), c.outs[stderr].take()...)...)
+}
+
+// taken says that the text is not kept any more: the shell has it, or will never get it.
+func (c *command) taken() {
+	c.s.h.waiting.Add(-int64(c.weight))
+	c.weight = 0
+}
+
+// written reports whether nothing more can come into the log.
+func (c *command) written() bool {
+	select {
+	case <-c.eof:
+		return true
+	default:
+		return false
+	}
 }
 
 // read moves what the command writes into its log until both streams end, or are closed.
@@ -217,10 +234,10 @@ func (c *command) finish(exit int) {
 			continue
 		}
 		now(c.outs[s].r, func(fd int) {
-			for {
-				if more, _ := c.readOnce(fd, stream(s), buf[:]); !more {
-					return
-				}
+			// What is in the pipe now and no more: a background child may write faster than this reads, for ever.
+			held, _ := unix.IoctlGetInt(fd, unix.TIOCINQ)
+			for more := true; more && held >= 0; held -= len(buf) {
+				more, _ = c.readOnce(fd, stream(s), buf[:])
 			}
 		})
 	}
@@ -246,7 +263,9 @@ func (c *command) fail(format string, args ...any) {
 	c.over = true
 	c.log.append(c.frame.add(stderr, fmt.Appendf(nil, format+"\n", args...)))
 	c.log.close()
+	close(c.eof)
 	c.pump.Unlock()
+	c.taken()
 	c.conclude(-1)
 }
 
@@ -299,14 +318,14 @@ func (c *command) input(ctx context.Context, data string) error {
 		return ctx.Err()
 	}
 	c.pump.Lock()
-	f := c.in.w // nil: the shell is through with it
-	c.pump.Unlock()
-	if f == nil {
+	f := c.in.w
+	if f == nil { // the shell is through with it
+		c.pump.Unlock()
 		return ended()
 	}
 	written := 0
 	through := make(chan error, 1)
-	c.s.readers.Go(func() {
+	c.s.readers.Go(func() { // under pump: whoever waits for readers closes the pipe first
 		through <- whenWritable(f, func(fd int) bool {
 			for written < len(data) {
 				n, later := c.give(fd, data[written:])
@@ -317,6 +336,7 @@ func (c *command) input(ctx context.Context, data string) error {
 			return true
 		})
 	})
+	c.pump.Unlock()
 	stop := func() error {
 		_ = f.SetWriteDeadline(time.Unix(1, 0))
 		err := <-through

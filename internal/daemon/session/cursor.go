@@ -38,15 +38,9 @@ func seek(r *reader, plain bool, off int64) *cursor {
 	if !plain {
 		return c
 	}
-	c.raw, c.skip = 0, off
-	r.l.mu.Lock()
-	defer r.l.mu.Unlock()
-	for i := len(r.l.checked) - 1; i >= 0; i-- {
-		if p := r.l.checked[i]; p.plain <= off {
-			c.raw, c.pos, c.skip, c.sp.cur = p.raw, p.plain, off-p.plain, p.cur
-			break
-		}
-	}
+	c.raw = 0
+	c.from(func(p checkpoint) bool { return p.plain <= off })
+	c.skip = off - c.pos
 	return c
 }
 
@@ -94,6 +88,35 @@ func (c *cursor) deliver(out []byte) []byte {
 	n := min(c.skip, int64(len(out)))
 	c.skip -= n
 	return out[n:]
+}
+
+// whose tells which stream the bytes belong to that come next in a log with marks.
+func (c *cursor) whose(ctx context.Context) (stream, error) {
+	before := &cursor{r: c.r, plain: true}
+	before.from(func(p checkpoint) bool { return p.raw <= c.raw })
+	buf, _ := spare.Get().(*buffers)
+	defer spare.Put(buf)
+	for ctx.Err() == nil {
+		if _, err := before.next(buf, c.raw); err == io.EOF {
+			return before.sp.cur, nil
+		} else if err != nil {
+			return stdout, err
+		}
+	}
+	return stdout, ctx.Err()
+}
+
+// from puts a cursor without marks on the last checkpoint that is not past its goal.
+func (c *cursor) from(fits func(checkpoint) bool) {
+	l := c.r.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := len(l.checked) - 1; i >= 0; i-- {
+		if p := l.checked[i]; fits(p) {
+			c.raw, c.pos, c.sp.cur = p.raw, p.plain, p.cur
+			return
+		}
+	}
 }
 
 func (c *cursor) check() {

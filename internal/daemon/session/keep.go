@@ -239,7 +239,13 @@ func (s *session) restore(in *handover.In, v savedCommand) (*command, error) {
 	for i := range c.outs {
 		c.outs[i], err[i+1] = restorePipe(in, v.Outs[i])
 	}
-	if v.Seq != 0 && !c.open[stdout] && !c.open[stderr] {
+	if v.Stage == through {
+		c.unfed = nil
+	} else {
+		c.weight = len(v.Text) + len(v.Unfed)
+		s.h.waiting.Add(int64(c.weight))
+	}
+	if (v.Seq != 0 || v.Stage == through) && !c.open[stdout] && !c.open[stderr] {
 		close(c.eof)
 	}
 	c.arm()

@@ -61,6 +61,11 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request, in *logsIn) error
 	}
 	defer rd.close()
 	socket := ws.Asked(r)
+	if socket {
+		if err := ws.Check(r); err != nil {
+			return err
+		}
+	}
 	f := formOf(r)
 	plain := f == combined
 	if in.Follow && !socket {
@@ -77,8 +82,12 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request, in *logsIn) error
 		w.Header().Set("Content-Type", "application/octet-stream")
 		return h.sendTo(w, r, cur, true)
 	case f == apart:
+		first, err := cur.whose(r.Context())
+		if err != nil {
+			return err
+		}
 		size, _, _ := c.log.extent()
-		return sendJSON(w, "{", rd, in.Offset, size, "}")
+		return sendJSON(w, "{", rd, in.Offset, size, first, "}")
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	return h.sendTo(w, r, cur, false)
@@ -182,7 +191,7 @@ func (h *Handler) answer(w http.ResponseWriter, c *command, f form) error {
 	begin, end := `{"cmdId":"`+c.id+`",`, `,"exitCode":`+strconv.Itoa(exit)+"}"
 	switch f {
 	case apart:
-		return sendJSON(w, begin, rd, 0, size, end)
+		return sendJSON(w, begin, rd, 0, size, stdout, end)
 	case marked:
 		return sendFields(w, begin, end, field{"output", &section{r: rd, end: size}}, field{name: "stdout"}, field{name: "stderr"})
 	default:
@@ -190,11 +199,13 @@ func (h *Handler) answer(w http.ResponseWriter, c *command, f form) error {
 	}
 }
 
-// sendJSON sends a part of a log as it is, and each stream of it by itself. It reads the log three times and holds none of it.
-func sendJSON(w http.ResponseWriter, begin string, rd *reader, from, to int64, end string) error {
+// sendJSON sends a part of a log, which begins with bytes of first, as it is, and each stream of it by itself. It reads the log
+// three times and holds none of it.
+func sendJSON(w http.ResponseWriter, begin string, rd *reader, from, to int64, first stream, end string) error {
 	part := section{r: rd, off: from, end: to}
-	out, err := part, part
-	return sendFields(w, begin, end, field{"output", &part}, field{"stdout", &only{section: out, one: true, s: stdout}}, field{"stderr", &only{section: err, one: true, s: stderr}})
+	one := func(s stream) *only { return &only{section: part, one: true, s: s, sp: splitter{cur: first}} }
+	out, err := one(stdout), one(stderr)
+	return sendFields(w, begin, end, field{"output", &part}, field{"stdout", out}, field{"stderr", err})
 }
 
 // field is a string of a JSON answer; without a source it is null.

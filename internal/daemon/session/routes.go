@@ -48,6 +48,7 @@ type Handler struct {
 	desk       desk.Desk[waiting]
 	loops      sync.WaitGroup
 	remembered atomic.Int64 // ended commands of all sessions
+	waiting    atomic.Int64 // bytes of commands that their shells have not got yet
 
 	mu       sync.Mutex // guards all below
 	sessions map[string]*session

@@ -38,6 +38,8 @@ const (
 	MaxID = 128
 	// MaxCommandText is the length of a command in bytes.
 	MaxCommandText = 8 << 20
+	// MaxWaiting is how many bytes of commands can wait for their shells, in all sessions together.
+	MaxWaiting = 64 << 20
 
 	// maxAll is how many ended commands all sessions together remember.
 	maxAll = 10_000
@@ -218,6 +220,11 @@ func (s *session) submit(text string, async, noEcho bool) (*command, error) {
 	case len(s.queue) >= MaxQueued:
 		return nil, errs.New(errs.Busy, "%d commands of the session wait already for the one that runs, no more are taken", MaxQueued)
 	}
+	if s.h.waiting.Add(int64(len(text))) > MaxWaiting {
+		s.h.waiting.Add(-int64(len(text)))
+		return nil, errs.New(errs.Busy, "commands of %d bytes in all wait already for their shells, no more are taken", MaxWaiting)
+	}
+	c.weight = len(text)
 	s.queue, s.commands = append(s.queue, c), append(s.commands, c)
 	select {
 	case s.wake <- struct{}{}:
@@ -230,7 +237,7 @@ func (s *session) newCommand(cmdID, text string, async, noEcho bool) *command {
 	c := &command{s: s, id: cmdID, text: text, shown: text, async: async, noEcho: noEcho, dir: filepath.Join(s.dir, cmdID),
 		started: make(chan struct{}), done: make(chan struct{}), eof: make(chan struct{}), typing: make(chan struct{}, 1)}
 	if len(c.shown) > maxShown {
-		c.shown = strings.ToValidUTF8(c.shown[:maxShown], "")
+		c.shown = strings.Clone(strings.ToValidUTF8(c.shown[:maxShown], "")) // a part of the text would keep all of it
 	}
 	c.log = &record{path: filepath.Join(c.dir, logName), max: s.h.logMax()}
 	return c
@@ -317,6 +324,10 @@ func (s *session) run(c *command) bool {
 		close(c.started)
 	}
 	_ = whenWritable(s.script, func(fd int) bool { return s.feed(c, fd) }) // an error: the shell is gone, and that is seen below
+	s.h.gate.RLock()
+	c.unfed = nil
+	c.taken()
+	s.h.gate.RUnlock()
 	exit, alive := s.await(c)
 	c.finish(exit)
 	s.h.gate.RLock()
@@ -411,7 +422,8 @@ func (s *session) exitCode() int {
 	return ws.ExitStatus()
 }
 
-// settle ends the turn of c and forgets what is over the limits. The caller holds the gate.
+// settle ends the turn of c and forgets what is over the limits, except commands whose background children may still write. The
+// caller holds the gate.
 func (s *session) settle(c *command) {
 	all := s.h.remembered.Load()
 	var old []*command
@@ -424,7 +436,7 @@ func (s *session) settle(c *command) {
 		over = 1
 	}
 	for i := 0; i < len(s.commands) && len(old) < over; i++ {
-		if o := s.commands[i]; o.exit != nil && o != c {
+		if o := s.commands[i]; o.exit != nil && o != c && o.written() {
 			old = append(old, o)
 		}
 	}

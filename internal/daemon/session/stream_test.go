@@ -589,8 +589,9 @@ func TestQueueLimit(t *testing.T) {
 	if s.ended(last) != 0 {
 		t.Error("the last did not run")
 	}
-	id := s.launch("exit 2")
+	id := s.launch("read x; exit 2")
 	after := s.launch("echo never")
+	s.input(id, "x", 204)
 	if s.ended(id) != 2 || s.ended(after) != -1 || !strings.Contains(s.logs(after).Stderr, "not run") {
 		t.Errorf("%+v", s.logs(after))
 	}
@@ -607,9 +608,10 @@ func (s sess) launchWhenPossible(command string) (id string) {
 	return id
 }
 
-// The oldest ended commands are forgotten, with their logs.
+// The oldest ended commands are forgotten, with their logs, except those whose children may still write.
 func TestForgetting(t *testing.T) {
 	s := open(t, daemontest.Start(t), "s")
+	writes := s.launch("sleep 1000 & pid=$!")
 	first := s.launch("true")
 	for range session.MaxCommands {
 		s.run(":")
@@ -623,6 +625,14 @@ func TestForgetting(t *testing.T) {
 	if err != nil || len(entries) != session.MaxCommands || len(got.Commands) != session.MaxCommands {
 		t.Errorf("%d logs, %d commands: %v", len(entries), len(got.Commands), err)
 	}
+	if s.command(writes).ExitCode == nil {
+		t.Error("it has not ended")
+	}
+	s.run("kill $pid")
+	daemontest.Until(t, "the end of its child", func() bool {
+		s.run(":")
+		return s.Do("GET", s.path("/command/"+writes), nil).Status == 404
+	})
 	long := s.launch("# " + strings.Repeat("x", 100_000))
 	if c := s.command(long); len(c.Command) != 4<<10 {
 		t.Errorf("%d bytes of a command are remembered", len(c.Command))
@@ -655,4 +665,53 @@ func TestDeleteInTheMiddle(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// An answer from the middle of a line tells whose it is.
+func TestOffsetWithinALine(t *testing.T) {
+	s := open(t, daemontest.Start(t), "s")
+	id := s.launch("printf half >&2; read x; echo rest >&2; echo out")
+	daemontest.Until(t, "the begin of the line", func() bool { return s.logs(id).Stderr == "half" })
+	have := s.logs(id)
+	s.input(id, "x", 204)
+	s.ended(id)
+	var more toolbox.SessionLogs
+	s.Do("GET", s.path(fmt.Sprintf("/command/%s/logs?offset=%d", id, len(have.Output)-2)), nil, newest...).JSON(t, &more)
+	if all := s.logs(id); have.Output[:len(have.Output)-2]+more.Output != all.Output || more.Stderr != "lfrest\n" || more.Stdout != "x\nout\n" {
+		t.Errorf("%+q, then %+q", have, more)
+	}
+}
+
+// What is remembered of long commands, and what waits of them, is bounded in bytes.
+func TestLongCommands(t *testing.T) {
+	d := daemontest.Start(t)
+	s := open(t, d, "s")
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	long := ": " + strings.Repeat("x", 100_000)
+	s.run(long)
+	before := heap()
+	for range 20 {
+		s.run(long)
+	}
+	if grown := heap() - before; grown > 1<<20 {
+		t.Errorf("%d bytes are kept of 2 MB of commands", grown)
+	}
+
+	s.launch("sleep 1000")
+	longest := ": " + strings.Repeat("x", session.MaxCommandText-2)
+	for range session.MaxWaiting / len(longest) {
+		s.launchWhenPossible(longest)
+	}
+	if r := open(t, d, "other").Do("POST", "/process/session/other/exec", toolbox.SessionExecute{Command: "true"}); r.Status != 429 || !strings.Contains(string(r.Body), strconv.Itoa(session.MaxWaiting)) {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+	if r := d.Do("DELETE", "/process/session/s", nil); r.Status != 204 {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+	sess{d, "other"}.run("true")
 }
