@@ -485,9 +485,10 @@ func TestWorkerIsKilledInTheMiddleOfAMessage(t *testing.T) {
 func TestBigOutput(t *testing.T) {
 	need(t, "python3")
 	d := daemontest.Start(t)
-	o := code(d, "for i in range(200000): print(i)\nimport os\nos.system('seq 200000')\nprint('é' * 3000000)")
+	n := daemontest.Volume(20000, 200000)
+	o := code(d, fmt.Sprintf("for i in range(%d): print(i)\nimport os\nos.system('seq 200000')\nprint('é' * 3000000)", n))
 	var want strings.Builder
-	for i := range 200000 {
+	for i := range n {
 		fmt.Fprintln(&want, i)
 	}
 	for i := range 200000 {

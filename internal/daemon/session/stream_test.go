@@ -172,13 +172,8 @@ func (l *lockedBuffer) String() string {
 // fewer divides how much the big tests do.
 var fewer = 1
 
-// much is how many bytes the big tests move: 64 MB, or 1 GB with DUGOUT_SLOW_TESTS=1.
-func much() int64 {
-	if os.Getenv("DUGOUT_SLOW_TESTS") == "1" {
-		return 1 << 30
-	}
-	return 64 << 20 / int64(fewer)
-}
+// much is how many bytes the big tests move: 64 MB, or 1 GB in the long tests.
+func much() int64 { return int64(daemontest.Volume(64<<20/fewer, 1<<30)) }
 
 // writer is a program that writes numbered lines of random length to both streams, size bytes in all.
 const writer = `import sys, random, os

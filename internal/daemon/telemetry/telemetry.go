@@ -55,6 +55,7 @@ type Metric struct {
 type Exporter struct {
 	Metrics func() []Metric // a reading; called every [MetricsEvery]
 	Every   time.Duration   // 0: MetricsEvery
+	Flush   time.Duration   // 0: FlushAfter
 
 	mu      sync.Mutex // guards all below
 	run     *session
@@ -139,9 +140,13 @@ func (e *Exporter) loop(ctx context.Context, s *session) {
 	if every <= 0 {
 		every = MetricsEvery
 	}
+	after := e.Flush
+	if after <= 0 {
+		after = FlushAfter
+	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	flush := time.NewTimer(FlushAfter)
+	flush := time.NewTimer(after)
 	flush.Stop()
 	defer flush.Stop()
 	var spans []Span
@@ -158,7 +163,7 @@ func (e *Exporter) loop(ctx context.Context, s *session) {
 	arm := func() {
 		switch n := len(spans) + len(logs); {
 		case n == 1:
-			flush.Reset(FlushAfter)
+			flush.Reset(after)
 		case n >= MaxQueued:
 			send(ctx)
 		}

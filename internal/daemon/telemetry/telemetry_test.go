@@ -63,7 +63,7 @@ func TestAllSignals(t *testing.T) {
 	c := newCollector(t)
 	e := &telemetry.Exporter{Metrics: func() []telemetry.Metric {
 		return []telemetry.Metric{{Name: "daytona.sandbox.memory.limit", Unit: "By", Value: 1 << 30}}
-	}, Every: 20 * time.Millisecond}
+	}, Every: 20 * time.Millisecond, Flush: 30 * time.Millisecond}
 	if err := e.Start(telemetry.Config{Endpoint: c.URL + "/base/", Token: "secret", Resource: map[string]string{"service.name": "sandbox-1"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +72,7 @@ func TestAllSignals(t *testing.T) {
 	log := slog.New(e.LogHandler(slog.NewTextHandler(io.Discard, nil))).With("part", "test").WithGroup("g")
 	log.Warn("something happened", "count", 3)
 	until(t, "three readings", func() bool { return len(c.heard("/base/v1/metrics")) >= 3 })
+	until(t, "the span and the record of the log", func() bool { return len(c.heard("/base/v1/traces")) > 0 && len(c.heard("/base/v1/logs")) > 0 })
 	e.Stop()
 	for path, want := range map[string][]string{
 		"/base/v1/metrics": {`"service.name"`, `"sandbox-1"`, `"daytona.sandbox.memory.limit"`, `"asDouble":1073741824`},
@@ -104,8 +105,9 @@ func TestBadCollectorCostsNothingButItsData(t *testing.T) {
 	if err := e.Start(telemetry.Config{Endpoint: c.URL}); err != nil {
 		t.Fatal(err)
 	}
+	long := strings.Repeat("x", 1<<20)
 	for range 3 * telemetry.MaxQueued {
-		e.Span(telemetry.Span{Name: strings.Repeat("x", 1<<20)})
+		e.Span(telemetry.Span{Name: long})
 	}
 	e.Stop()
 	if got := e.Dropped(); got != 3*telemetry.MaxQueued {
