@@ -171,7 +171,7 @@ func TestStreamTimeout(t *testing.T) {
 // reads along, the command waits for him.
 func TestStreamLosesNothing(t *testing.T) {
 	d := daemontest.Start(t)
-	const size = 20 << 20
+	size := daemontest.Volume(run.MaxRing+2<<20, 20<<20)
 	command := fmt.Sprintf("head -c %d /dev/zero | openssl enc -aes-128-ctr -nosalt -K 00000000000000000000000000000000 -iv 00000000000000000000000000000000 2>/dev/null | tee f", size)
 	sum, last, returns := sha256.New(), int64(0), 0
 	for done := false; !done; returns++ {
@@ -191,14 +191,14 @@ func TestStreamLosesNothing(t *testing.T) {
 				done = true
 			}
 			n++
-			return n < 200 || returns > 2
+			return n < 60 || returns > 2
 		}, "X-Dugout-Execution-Id", "big", "Last-Event-ID", strconv.FormatInt(last, 10))
 		if err != nil && err != io.EOF {
 			t.Fatal(err)
 		}
 	}
 	b, err := os.ReadFile(d.Dir + "/f")
-	if err != nil || len(b) != size || last != size {
+	if err != nil || len(b) != size || last != int64(size) {
 		t.Fatalf("%v: %d bytes written, %d read", err, len(b), last)
 	}
 	if want := sha256.Sum256(b); !bytes.Equal(sum.Sum(nil), want[:]) {
@@ -209,10 +209,10 @@ func TestStreamLosesNothing(t *testing.T) {
 // Nobody reads along: the command does not wait, and who comes too late is told what is missing.
 func TestStreamGap(t *testing.T) {
 	d := daemontest.Start(t)
-	_ = events(d, "POST", "/process/execute/stream", toolbox.Execute{Command: "sleep 0.2; head -c 20000000 /dev/zero; echo end"}, func(e event) bool { return e.Name != "start" || false },
+	_ = events(d, "POST", "/process/execute/stream", toolbox.Execute{Command: "sleep 0.2; head -c 12000000 /dev/zero | tr '\\0' x; echo end"}, func(e event) bool { return e.Name != "start" || false },
 		"X-Dugout-Execution-Id", "gap")
 	daemontest.Until(t, "the end", func() bool {
-		return strings.Contains(string(d.Do("GET", "/process/execution/gap/output?offset=20000000", nil).Body), "end\n")
+		return strings.Contains(string(d.Do("GET", "/process/execution/gap/output?offset=12000000", nil).Body), "end\n")
 	})
 	var gap toolbox.StreamGap
 	total := int64(0)
@@ -227,7 +227,7 @@ func TestStreamGap(t *testing.T) {
 		}
 		return true
 	})
-	if gap.Offset != 0 || gap.Length+total != 20000004 || total < run.MaxRing/2 || total > run.MaxRing {
+	if gap.Offset != 0 || gap.Length+total != 12000004 || total < run.MaxRing/2 || total > run.MaxRing {
 		t.Errorf("gap %+v, %d bytes", gap, total)
 	}
 	r := d.Do("GET", "/process/execution/gap/output", nil)
@@ -288,17 +288,18 @@ func collect(t *testing.T, c *websocket.Conn) (out, errOut string, messages []st
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
+	var texts [2]strings.Builder
 	for {
 		typ, b, err := c.Read(ctx)
 		switch {
 		case err != nil:
-			return out, errOut, messages, websocket.CloseStatus(err)
+			return texts[0].String(), texts[1].String(), messages, websocket.CloseStatus(err)
 		case typ == websocket.MessageText:
 			messages = append(messages, string(b))
 		case b[0] == 1:
-			out += string(b[1:])
+			texts[0].Write(b[1:])
 		case b[0] == 2:
-			errOut += string(b[1:])
+			texts[1].Write(b[1:])
 		}
 	}
 }
@@ -358,10 +359,10 @@ func TestConnectEcho(t *testing.T) {
 	}()
 	daemontest.Until(t, "it runs", func() bool { return d.Do("GET", "/process/execution/echo", nil).Status == 200 })
 	c := dial(t, d, "/process/execution/echo/connect")
-	want := sha256.New()
+	want, pieces := sha256.New(), daemontest.Volume(12, 40)
 	go func() {
 		b := make([]byte, 256<<10)
-		for i := range 40 {
+		for i := range pieces {
 			for j := range b {
 				b[j] = byte(i + j*7)
 			}
@@ -374,7 +375,7 @@ func TestConnectEcho(t *testing.T) {
 	}()
 	out, _, messages, code := collect(t, c)
 	got := sha256.Sum256([]byte(out))
-	if len(out) != 10<<20 || !bytes.Equal(got[:], want.Sum(nil)) || code != 1000 || !strings.Contains(messages[len(messages)-1], `"exitCode":0`) {
+	if len(out) != pieces*256<<10 || !bytes.Equal(got[:], want.Sum(nil)) || code != 1000 || !strings.Contains(messages[len(messages)-1], `"exitCode":0`) {
 		t.Errorf("%d bytes, %v, %v", len(out), code, messages)
 	}
 }
