@@ -17,15 +17,39 @@ const Marker = "dtn_artifact_k39fd2:"
 const (
 	maxLine      = 16 << 20 // bytes of one artifact
 	maxCharts    = 200
-	maxChartData = 64 << 20 // bytes of all artifacts of a run
+	maxChartData = 64 << 20 // bytes of all artifacts of a run, as [Cost] counts them
 	maxNesting   = 16       // levels of a JSON value
 )
+
+// What the parts of a JSON value take, about, once a chart was made of them.
+const (
+	objectCost = 512
+	arrayCost  = 48
+	valueCost  = 16
+)
+
+// Cost estimates the memory that a chart in b takes, in bytes. The text may be much smaller: an element of two bytes has room
+// for everything that an element can have.
+func Cost(b []byte) int64 {
+	n := int64(len(b))
+	for _, c := range b { // those in a text count too; it is an estimate
+		switch c {
+		case '{':
+			n += objectCost
+		case '[':
+			n += arrayCost
+		case ',':
+			n += valueCost
+		}
+	}
+	return n
+}
 
 // Charts collects the charts of a run. It is safe for concurrent use.
 type Charts struct {
 	mu      sync.Mutex // guards all below
 	list    []toolbox.Chart
-	bytes   int
+	cost    int64
 	dropped int
 }
 
@@ -33,12 +57,17 @@ type Charts struct {
 func (c *Charts) Add(line []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	chart, ok := parse(line)
-	if !ok || len(c.list) >= maxCharts || c.bytes+len(line) > maxChartData {
+	cost := Cost(line)
+	if len(c.list) >= maxCharts || c.cost+cost > maxChartData {
 		c.dropped++
 		return
 	}
-	c.bytes += len(line)
+	chart, ok := parse(line)
+	if !ok {
+		c.dropped++
+		return
+	}
+	c.cost += cost
 	c.list = append(c.list, chart)
 }
 
@@ -46,6 +75,13 @@ func (c *Charts) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dropped++
+}
+
+// Cost returns about how much memory the charts take that were added, also of those that were taken.
+func (c *Charts) Cost() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cost
 }
 
 // Take returns the charts and how many artifacts were dropped, and empties the collection.

@@ -67,6 +67,12 @@ func parseRun(data []byte) (order, *refusal) {
 // typeDone ends the answers to a job; it stays between the worker and the daemon.
 const typeDone = "done"
 
+// maxChart is how much memory a chart may take, in bytes, about; tooLarge is shown in place of a larger one.
+const (
+	maxChart = 64 << 20
+	tooLarge = "[chart too large to show]"
+)
+
 // parseMessage reads one message of a worker. The worker runs hostile code: whatever is not a message of a known kind is an
 // error, after which the worker is of no use. Only those kinds come through that a worker may send. asks: it waits for an answer.
 func parseMessage(line []byte) (out *toolbox.InterpreterMessage, asks bool, err error) {
@@ -75,7 +81,8 @@ func parseMessage(line []byte) (out *toolbox.InterpreterMessage, asks bool, err 
 	}
 	var m struct {
 		toolbox.InterpreterMessage
-		Ask bool `json:"ask"`
+		Chart json.RawMessage `json:"chart"`
+		Ask   bool            `json:"ask"`
 	}
 	if err := json.Unmarshal(line, &m); err != nil {
 		return nil, false, errs.Wrap(err, errs.Invalid, "a message of the interpreter is no message")
@@ -86,10 +93,18 @@ func parseMessage(line []byte) (out *toolbox.InterpreterMessage, asks bool, err 
 	case toolbox.InterpreterError:
 		return &toolbox.InterpreterMessage{Type: m.Type, Name: m.Name, Value: m.Value, Traceback: m.Traceback}, false, nil
 	case toolbox.InterpreterDisplay, toolbox.InterpreterResult:
-		if m.Chart != nil {
-			code.Tidy(m.Chart)
+		out := &toolbox.InterpreterMessage{Type: m.Type, Text: m.Text, Data: m.Data}
+		switch {
+		case len(m.Chart) == 0 || string(m.Chart) == "null":
+		case code.Cost(m.Chart) > maxChart:
+			out.Text += tooLarge
+		default:
+			if err := json.Unmarshal(m.Chart, &out.Chart); err != nil {
+				return nil, false, errs.Wrap(err, errs.Invalid, "a message of the interpreter has no chart where one should be")
+			}
+			code.Tidy(out.Chart)
 		}
-		return &toolbox.InterpreterMessage{Type: m.Type, Text: m.Text, Data: m.Data, Chart: m.Chart}, m.Ask, nil
+		return out, m.Ask, nil
 	}
 	return nil, false, errs.New(errs.Invalid, "a message of the interpreter is of an unknown kind")
 }

@@ -4,6 +4,7 @@ package interp_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/dugout-dev/dugout/internal/daemon/interp"
@@ -46,4 +47,15 @@ func FuzzParseMessage(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestHugeChart(t *testing.T) {
+	m, err := interp.ParseMessage([]byte(`{"type":"display","text":"","data":{},"chart":{"type":"line","elements":[` + strings.Repeat("{},", 1<<20) + `{}]}}`))
+	if err != nil || m.Chart != nil || !strings.Contains(m.Text, "too large") {
+		t.Errorf("%.100v %v", m, err)
+	}
+	m, err = interp.ParseMessage([]byte(`{"type":"display","text":"","data":{},"chart":{"type":"line","elements":[{}]}}`))
+	if err != nil || m.Chart == nil || len(m.Chart.Elements) != 1 {
+		t.Errorf("%.100v %v", m, err)
+	}
 }

@@ -99,9 +99,10 @@ func (h *Handler) program(ex *execution, b toolbox.CodeRun, p code.Program) {
 	if p.Warm {
 		cold := spec
 		done, warm := h.Python.Prepare(&spec, p.Argv)
-		h.step(ex, spec)
+		r := h.step(ex, spec)
 		done()
-		if warm && ex.exit == -1 && !ex.timedOut && unread(stdin) { // its process was killed before it took the program
+		// Its process was killed before it took the program, and not because somebody wanted that.
+		if warm && r != nil && ex.exit == -1 && !ex.timedOut && !r.Signaled() && unread(stdin) {
 			ex.exit = 0
 			h.step(ex, cold)
 		}
@@ -115,6 +116,7 @@ func (h *Handler) program(ex *execution, b toolbox.CodeRun, p code.Program) {
 	}
 	var dropped int
 	ex.charts, dropped = charts.Take()
+	ex.chartCost = charts.Cost()
 	if dropped > 0 {
 		h.Log.Warn("malformed artifacts of a program were dropped", "count", dropped)
 	}

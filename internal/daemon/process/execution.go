@@ -28,14 +28,15 @@ type execution struct {
 	refs    atomic.Int32
 	command *toolbox.Execute // nil: a program of code-run
 
-	mu  sync.Mutex // guards run; held from before a program starts until run is set
-	run *run.Run   // the program that runs now, or ran last
+	mu  sync.Mutex              // held from before a program starts until run is set
+	run atomic.Pointer[run.Run] // the program that runs now, or ran last; set before the runner is frozen
 
 	// Set before done is closed.
-	exit     int
-	signal   syscall.Signal
-	timedOut bool
-	charts   []toolbox.Chart
+	exit      int
+	signal    syscall.Signal
+	timedOut  bool
+	charts    []toolbox.Chart
+	chartCost int64 // memory of charts, in bytes
 }
 
 func (h *Handler) newExecution(id string, timeout *uint32) *execution {
@@ -96,20 +97,20 @@ func (h *Handler) launch(ex *execution, work func()) {
 	}()
 }
 
-// step runs one program of ex and waits for it.
-func (h *Handler) step(ex *execution, spec run.Spec) {
+// step runs one program of ex and waits for it. It returns nil when the program could not be started, which ex then says.
+func (h *Handler) step(ex *execution, spec run.Spec) *run.Run {
 	spec.Timeout = ex.left()
+	spec.Started = func(r *run.Run) { ex.run.Store(r) }
 	ex.mu.Lock()
 	r, err := h.Runner.Start(spec)
-	if err != nil {
-		ex.mu.Unlock()
-		ex.fail(-1, "%v\n", err)
-		return
-	}
-	ex.run = r
 	ex.mu.Unlock()
+	if err != nil {
+		ex.fail(-1, "%v\n", err)
+		return nil
+	}
 	ex.input.given()
 	ex.await(r)
+	return r
 }
 
 // await waits for the end of a program.

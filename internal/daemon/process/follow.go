@@ -187,11 +187,9 @@ func (h *Handler) bytes(w http.ResponseWriter, r *http.Request, ex *execution, o
 		switch {
 		case errors.Is(err, io.EOF):
 			all = true
-			if ex.ended() {
-				if f.Pos() == ex.out.End() {
-					if _, err := io.WriteString(w, ex.out.Mark()); err != nil {
-						return nil
-					}
+			if ex.ended() && f.Pos() == ex.out.End() { // else it ended just now: more came, which was not asked for
+				if _, err := io.WriteString(w, ex.out.Mark()); err != nil {
+					return nil
 				}
 				header.Set(exitCodeHeader, strconv.Itoa(ex.exit))
 			}
@@ -230,7 +228,7 @@ func (ex *execution) send(sig unix.Signal) error {
 		return errs.New(errs.Gone, "execution %s has ended with exit code %d", clip(ex.id), ex.exit).WithCode("COMMAND_ALREADY_COMPLETED")
 	}
 	ex.mu.Lock()
-	r := ex.run
+	r := ex.run.Load()
 	ex.mu.Unlock()
 	if r == nil {
 		return errs.New(errs.Unavailable, "execution %s is only starting; try again", clip(ex.id))

@@ -18,9 +18,6 @@ import (
 // family names the state of this package in a handover.
 const family = "process"
 
-// settle is how long Save waits for an execution whose program is being started at this moment.
-const settle = 20 * time.Millisecond
-
 type stateOfAll struct {
 	Executions []stateOfOne   `json:"executions"` // that ended: oldest first
 	Gone       map[string]int `json:"gone,omitempty"`
@@ -46,6 +43,7 @@ type stateOfOne struct {
 	Signal   int             `json:"signal,omitempty"`
 	TimedOut bool            `json:"timedOut,omitempty"`
 	Charts   []toolbox.Chart `json:"charts,omitempty"`
+	Cost     int64           `json:"chartCost,omitempty"`
 }
 
 type stateOfParked struct {
@@ -135,7 +133,7 @@ func (h *Handler) save(out *handover.Out, ex *execution) (st stateOfOne, err err
 		st.Parked = append(st.Parked, stateOfParked{Conn: fd, Asker: p.What.to, Header: p.Header})
 	}
 	if ex.ended() {
-		st.Exit, st.Signal, st.TimedOut, st.Charts = ex.exit, int(ex.signal), ex.timedOut, ex.charts
+		st.Exit, st.Signal, st.TimedOut, st.Charts, st.Cost = ex.exit, int(ex.signal), ex.timedOut, ex.charts, ex.chartCost
 		return st, nil
 	}
 	if ex.command == nil {
@@ -143,19 +141,11 @@ func (h *Handler) save(out *handover.Out, ex *execution) (st stateOfOne, err err
 		return st, nil
 	}
 	st.Live = true
-	// Whoever starts the program either waits for the runner, which is frozen, or is about to be through.
-	locked := ex.mu.TryLock()
-	for deadline := time.Now().Add(settle); !locked && time.Now().Before(deadline); locked = ex.mu.TryLock() {
-		time.Sleep(time.Millisecond)
-	}
-	if !locked {
+	r := ex.run.Load()
+	if r == nil { // whoever starts the program waits for the runner, which is frozen
 		return st, nil
 	}
-	defer ex.mu.Unlock()
-	if ex.run == nil {
-		return st, nil
-	}
-	rs, err := h.Runner.SaveRun(out, ex.run)
+	rs, err := h.Runner.SaveRun(out, r)
 	if err != nil {
 		return st, err
 	}
@@ -197,7 +187,7 @@ func (h *Handler) Restore(in *handover.In) error {
 
 func (h *Handler) restore(in *handover.In, st stateOfOne) ([]*desk.Parked[waiting], error) {
 	ex := &execution{id: st.ID, started: time.Unix(0, st.Started), timeout: time.Duration(st.Timeout), split: st.Split, command: st.Command,
-		done: make(chan struct{}), exit: st.Exit, signal: syscall.Signal(st.Signal), timedOut: st.TimedOut, charts: st.Charts}
+		done: make(chan struct{}), exit: st.Exit, signal: syscall.Signal(st.Signal), timedOut: st.TimedOut, charts: st.Charts, chartCost: st.Cost}
 	ex.refs.Store(1)
 	var failed error
 	if _, err := hex.Decode(ex.sum[:], []byte(st.Sum)); err != nil {
@@ -272,7 +262,7 @@ func (h *Handler) resume(in *handover.In, st stateOfOne, ex *execution) (func(),
 	if err != nil {
 		return nil, err
 	}
-	ex.run = r
+	ex.run.Store(r)
 	return func() { ex.await(r) }, nil
 }
 

@@ -107,11 +107,7 @@ func (k *kept) put(ex *execution, at time.Time) {
 }
 
 func (ex *execution) weight() int64 {
-	n := ex.out.Size() + 512
-	for _, c := range ex.charts {
-		n += int64(len(c.PNG)) + 4096
-	}
-	return n
+	return ex.out.Size() + 512 + ex.chartCost
 }
 
 func (k *kept) evict() {

@@ -347,3 +347,41 @@ func BenchmarkCodeRunCold(b *testing.B) {
 		}
 	}
 }
+
+// A program that is killed before it took its text is not run all the same.
+func TestZygoteProgramIsKilledAtItsBeginning(t *testing.T) {
+	d := warmDaemon(t)
+	for i := range 15 {
+		id := "killed-" + strconv.Itoa(i)
+		killed := make(chan int)
+		go func() {
+			status := 0
+			for status != 200 && status != 204 && status != 410 {
+				status = d.Do("POST", "/process/execution/"+id+"/signal", map[string]string{"signal": "KILL"}).Status
+			}
+			killed <- status
+		}()
+		r := d.Do("POST", "/process/code-run", toolbox.CodeRun{Code: "import time; time.sleep(0.3); print('ran')", Language: "python"}, toolbox.ExecutionIDHeader, id)
+		if status := <-killed; status != 410 && strings.Contains(string(r.Body), "ran") {
+			t.Fatalf("run %d: %s", i, r.Body)
+		}
+	}
+}
+
+// What is kept for clients that ask again counts charts by the memory that they take.
+func TestKeptChartsAreBounded(t *testing.T) {
+	need(t, "python3")
+	d := daemontest.Start(t)
+	text := "print('dtn_artifact_k39fd2:{\"type\":\"chart\",\"value\":{\"type\":\"line\",\"elements\":[' + '{},' * 20000 + '{}]}}')"
+	for _, id := range []string{"one", "two"} {
+		if r := d.Do("POST", "/process/code-run", toolbox.CodeRun{Code: text, Language: "python"}, toolbox.ExecutionIDHeader, id); r.Status != 200 || !strings.Contains(string(r.Body), "charts") {
+			t.Fatalf("%d %.200s", r.Status, r.Body)
+		}
+	}
+	if r := d.Do("GET", "/process/execution/one", nil); r.Status != 410 {
+		t.Errorf("the first: %d", r.Status)
+	}
+	if r := d.Do("GET", "/process/execution/two", nil); r.Status != 200 {
+		t.Errorf("the second: %d", r.Status)
+	}
+}

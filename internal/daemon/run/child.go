@@ -27,6 +27,15 @@ type Child struct {
 // Spawn starts the program at path. attr.Dir must be given; attr.Sys should make it lead a session or a process group of
 // its own. An error is that of the operating system (*fs.PathError): nothing was run.
 func (r *Runner) Spawn(path string, argv []string, attr *syscall.ProcAttr) (*Child, error) {
+	c, err := r.spawn(path, argv, attr)
+	if err == nil {
+		r.starts.Done()
+	}
+	return c, err
+}
+
+// spawn is Spawn for a caller that lets Freeze wait until it has done its part: without an error it calls r.starts.Done.
+func (r *Runner) spawn(path string, argv []string, attr *syscall.ProcAttr) (*Child, error) {
 	if st, err := os.Stat(attr.Dir); err != nil {
 		return nil, &fs.PathError{Op: "chdir", Path: attr.Dir, Err: errno(err)}
 	} else if !st.IsDir() {
@@ -40,6 +49,9 @@ func (r *Runner) Spawn(path string, argv []string, attr *syscall.ProcAttr) (*Chi
 	proc, err := r.reaper.Start(path, argv, attr)
 	back()
 	marking.Unlock()
+	if err == nil {
+		r.starts.Add(1)
+	}
 	r.forking.Unlock()
 	if err != nil {
 		return nil, &fs.PathError{Op: "exec", Path: path, Err: err}

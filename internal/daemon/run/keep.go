@@ -26,6 +26,7 @@ const freezeWait = time.Second
 // reaper must be frozen by its owner.
 func (r *Runner) Freeze() {
 	r.forking.Lock()
+	r.starts.Wait() // those have their process: a few steps
 	r.mu.Lock()
 	r.thawed, r.parked = make(chan struct{}), 0
 	for p := range r.open {

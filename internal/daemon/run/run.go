@@ -42,6 +42,10 @@ type Spec struct {
 
 	Cred *syscall.Credential // user to run as; nil: the daemon's
 
+	// Started, if given, gets the run as soon as there is one, and before [Runner.Freeze] returns if the program was started
+	// before that. It must not wait.
+	Started func(*Run)
+
 	// By starts the program with these descriptors in place of [Runner.Spawn]: another process forks it. Nil: Spawn.
 	By func(files []uintptr) (*Child, error)
 }
@@ -57,8 +61,9 @@ type Runner struct {
 	watches sync.WaitGroup
 	pipes   sync.WaitGroup
 
-	forking sync.Mutex // guards marks; held for each start, and while frozen
-	marks   uint64     // the last mark's number; it starts at random, so that daemons in one pid namespace do not share marks
+	forking sync.Mutex     // guards marks; held for each start, and while frozen
+	starts  sync.WaitGroup // programs that have their process and whose starter is not through; grows under forking
+	marks   uint64         // the last mark's number; it starts at random, so that daemons in one pid namespace do not share marks
 
 	mu     sync.Mutex // guards all below
 	open   map[*pipe]struct{}
@@ -85,6 +90,7 @@ type Run struct {
 	deadline time.Time // zero: none
 	done     chan struct{}
 	timedOut atomic.Bool
+	asked    atomic.Bool // somebody sent a signal
 	kill     chan struct{}
 	killOnce sync.Once
 }
@@ -113,6 +119,7 @@ func (r *Run) ExitSignal() syscall.Signal {
 
 // Signal sends sig to all processes of the run; SIGKILL kills as [Run.Kill] does.
 func (r *Run) Signal(sig syscall.Signal) {
+	r.asked.Store(true)
 	if sig == syscall.SIGKILL {
 		r.Kill()
 		return
@@ -121,7 +128,13 @@ func (r *Run) Signal(sig syscall.Signal) {
 }
 
 // Kill ends the run as its timeout would, but does not count as one. It does not wait.
-func (r *Run) Kill() { r.killOnce.Do(func() { close(r.kill) }) }
+func (r *Run) Kill() {
+	r.asked.Store(true)
+	r.killOnce.Do(func() { close(r.kill) })
+}
+
+// Signaled reports whether [Run.Signal] or [Run.Kill] was called: the end of the program may be what somebody wanted.
+func (r *Run) Signaled() bool { return r.asked.Load() }
 
 // Start starts spec. An error is that of the operating system (*fs.PathError): nothing was run.
 func (r *Runner) Start(spec Spec) (*Run, error) {
@@ -170,7 +183,10 @@ func (r *Runner) Start(spec Spec) (*Run, error) {
 	case spec.By != nil:
 		proc, err = spec.By(all)
 	default:
-		proc, err = r.Spawn(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: all, Sys: &syscall.SysProcAttr{Setsid: true, Credential: spec.Cred}})
+		proc, err = r.spawn(spec.Path, spec.Argv, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: all, Sys: &syscall.SysProcAttr{Setsid: true, Credential: spec.Cred}})
+		if err == nil {
+			defer r.starts.Done()
+		}
 	}
 	if err != nil {
 		for _, p := range pipes {
@@ -178,7 +194,11 @@ func (r *Runner) Start(spec Spec) (*Run, error) {
 		}
 		return nil, err
 	}
-	return r.see(proc, pipes, spec.Timeout), nil
+	run := r.see(proc, pipes, spec.Timeout)
+	if spec.Started != nil {
+		spec.Started(run)
+	}
+	return run, nil
 }
 
 // see makes a run of a child and its pipes.
