@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Runs the official 0.x clients, unmodified, against a real server, and the tests of what happens when the server dies.
 #
-#   test/e2e/run.sh [--kills N] [--cycles N] [python] [typescript] [go] [recovery] [desktop]     without names: all but desktop
+#   test/e2e/run.sh [--kills N] [--cycles N] [SUITE]...     without names: all of them
+#
+# python, typescript, go: every family of calls by the newest clients. python-2025, typescript-2025: by the newest of that year;
+# what they have no calls for is skipped, with the reason. desktop: the snapshot desktop, where it is built. recovery.
 #
 # --kills: how often the recovery suite kills the server under load (default 10).
 # --cycles: how many sandboxes it makes and deletes to look for what is left behind (default 60).
@@ -22,30 +25,42 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--kills) kills=$2; shift ;;
 	--cycles) cycles=$2; shift ;;
-	python | typescript | go | recovery | desktop) suites+=("$1") ;;
-	*) echo "run.sh: $1 is not a suite: python, typescript, go, recovery or desktop" >&2; exit 2 ;;
+	python | python-2025 | typescript | typescript-2025 | go | desktop | recovery) suites+=("$1") ;;
+	*) echo "run.sh: $1 is not a suite: python, python-2025, typescript, typescript-2025, go, desktop or recovery" >&2; exit 2 ;;
 	esac
 	shift
 done
-[ ${#suites[@]} -gt 0 ] || suites=(python typescript go recovery)
+[ ${#suites[@]} -gt 0 ] || suites=(python python-2025 typescript typescript-2025 go desktop recovery)
 [ "$(id -u)" = 0 ] || { echo "run.sh: must run as root: the server makes sandboxes" >&2; exit 2; }
 [ -x "$DUGOUT_BIN" ] || { echo "run.sh: $DUGOUT_BIN is not there; run make build" >&2; exit 2; }
 mkdir -p "$cache"
 
+# install_python FOLDER RELEASE puts a client into a folder of the cache.
 install_python() {
-	[ "$(cat "$cache/python/.version" 2>/dev/null)" = "$PYTHON_DAYTONA $PYTHON_PYTEST" ] && return
-	rm -rf "$cache/python"
-	python3 -m venv "$cache/python"
-	"$cache/python/bin/pip" install -q --disable-pip-version-check "daytona==$PYTHON_DAYTONA" "pytest==$PYTHON_PYTEST"
-	echo "$PYTHON_DAYTONA $PYTHON_PYTEST" >"$cache/python/.version"
+	[ "$(cat "$cache/$1/.version" 2>/dev/null)" = "$2 $PYTHON_PYTEST" ] && return
+	rm -rf "${cache:?}/$1"
+	python3 -m venv "$cache/$1"
+	"$cache/$1/bin/pip" install -q --disable-pip-version-check "daytona==$2" "pytest==$PYTHON_PYTEST"
+	echo "$2 $PYTHON_PYTEST" >"$cache/$1/.version"
 }
 
-install_typescript() {
-	[ "$(cat "$cache/npm/.version" 2>/dev/null)" = "$NPM_DAYTONA $NPM_DAYTONAIO" ] && return
-	rm -rf "$cache/npm"
-	mkdir -p "$cache/npm"
-	(cd "$cache/npm" && npm init -y >/dev/null 2>&1 && npm install --silent --no-audit --no-fund "@daytona/sdk@$NPM_DAYTONA" "@daytonaio/sdk@$NPM_DAYTONAIO")
-	echo "$NPM_DAYTONA $NPM_DAYTONAIO" >"$cache/npm/.version"
+# install_npm FOLDER PACKAGE@RELEASE... does the same.
+install_npm() {
+	folder=$1
+	shift
+	[ "$(cat "$cache/$folder/.version" 2>/dev/null)" = "$*" ] && return
+	rm -rf "${cache:?}/$folder"
+	mkdir -p "$cache/$folder"
+	(cd "$cache/$folder" && npm init -y >/dev/null 2>&1 && npm install --silent --no-audit --no-fund "$@")
+	echo "$*" >"$cache/$folder/.version"
+}
+
+# typescript FOLDER PACKAGE FILE... runs tests with the package of that folder.
+typescript() {
+	echo "-- $2"
+	for file in "${@:3}"; do
+		E2E_PACKAGE=$2 NODE_PATH=$cache/$1/node_modules node "$here/typescript/$file.cjs" || failed=1
+	done
 }
 
 server='' work=''
@@ -91,19 +106,25 @@ failed=0
 for suite in "${suites[@]}"; do
 	if [ "$suite" != recovery ] && [ -z "$server" ]; then start_server; fi
 	echo "== $suite"
+	began=$SECONDS
 	case $suite in
 	python)
-		install_python
-		"$cache/python/bin/python" "$here/python/run.py" "$here/python" || failed=1
+		install_python python "$PYTHON_DAYTONA"
+		"$cache/python/bin/python" "$here/python/run.py" "$here/python" --ignore "$here/python/test_desktop.py" || failed=1
+		;;
+	python-2025)
+		install_python python-2025 "$PYTHON_DAYTONA_2025"
+		"$cache/python-2025/bin/python" "$here/python/run.py" "$here/python/test_families.py" || failed=1
 		;;
 	typescript)
-		install_typescript
+		install_npm npm "@daytona/sdk@$NPM_DAYTONA" "@daytonaio/sdk@$NPM_DAYTONAIO"
 		for package in @daytona/sdk @daytonaio/sdk; do
-			echo "-- $package"
-			for file in "$here"/typescript/*.cjs; do
-				E2E_PACKAGE=$package NODE_PATH=$cache/npm/node_modules node "$file" || failed=1
-			done
+			typescript npm "$package" suite files git interpreter lsp pty session families
 		done
+		;;
+	typescript-2025)
+		install_npm npm-2025 "@daytonaio/sdk@$NPM_DAYTONAIO_2025"
+		typescript npm-2025 @daytonaio/sdk families
 		;;
 	go) (cd "$here/go" && GOFLAGS=-mod=mod go run .) || failed=1 ;;
 	desktop)
@@ -112,15 +133,16 @@ for suite in "${suites[@]}"; do
 			continue
 		fi
 		export E2E_DESKTOP=1
-		install_python
+		install_python python "$PYTHON_DAYTONA"
 		"$cache/python/bin/python" "$here/python/run.py" "$here/python/test_desktop.py" || failed=1
-		install_typescript
+		install_npm npm "@daytona/sdk@$NPM_DAYTONA" "@daytonaio/sdk@$NPM_DAYTONAIO"
 		for package in @daytona/sdk @daytonaio/sdk; do
-			E2E_PACKAGE=$package NODE_PATH=$cache/npm/node_modules node "$here/typescript/desktop.cjs" || failed=1
+			typescript npm "$package" desktop
 		done
 		unset E2E_DESKTOP
 		;;
 	recovery) python3 -B "$here/recovery/recovery.py" --kills "$kills" --cycles "$cycles" || failed=1 ;;
 	esac
+	echo "-- $suite took $((SECONDS - began)) s"
 done
 exit $failed

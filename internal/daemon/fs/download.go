@@ -13,8 +13,10 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dugout-dev/dugout/api/toolbox"
+	"github.com/dugout-dev/dugout/internal/daemon/caller"
 	"github.com/dugout-dev/dugout/internal/errs"
 )
 
@@ -158,7 +160,7 @@ func (h *Handler) sendPart(w http.ResponseWriter, r *http.Request, given string)
 		return h.sendError(w, r, given, err)
 	}
 	_, err = fmt.Fprintf(w, "--%s\r\nContent-Disposition: form-data; name=\"file\"; %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
-		boundary, fileNames(given), contentType(path), size)
+		boundary, partNames(r, given), contentType(path), size)
 	if err != nil {
 		return err
 	}
@@ -181,9 +183,20 @@ func (h *Handler) sendError(w io.Writer, r *http.Request, given string, cause er
 		return err
 	}
 	_, err = fmt.Fprintf(w, "--%s\r\nContent-Disposition: form-data; name=\"error\"; %s\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s\r\n",
-		boundary, fileNames(given), len(b), b)
+		boundary, partNames(r, given), len(b), b)
 	return err
 }
+
+// partNames is fileNames for a part of a bulk download. Python clients of 2025 read only the plain form, as UTF-8, and give up
+// on other bytes: for them it is the name itself.
+func partNames(r *http.Request, name string) string {
+	if c := caller.Of(r); c.Source != "python-sdk" || !utf8.ValidString(name) {
+		return fileNames(name)
+	}
+	return `filename="` + quoted.Replace(name) + `"`
+}
+
+var quoted = strings.NewReplacer("\r", "", "\n", "", "\x00", "", `"`, `\"`, `\`, `\\`)
 
 // fileNames encodes a name for Content-Disposition, twice: in Latin-1 with _ for what it lacks, and in full (RFC 5987).
 // Clients find their files by it, so the full form must give back every byte.

@@ -253,6 +253,18 @@ func TestBulkDownload(t *testing.T) {
 	}
 }
 
+func TestBulkDownloadByAnOldClient(t *testing.T) {
+	d := daemontest.Start(t)
+	name := "ü \"q\" \\ 日本.txt"
+	write(t, d.Dir+"/"+name, "odd")
+	r := d.Do("POST", "/files/bulk-download", toolbox.BulkDownload{Paths: []string{name, "nö"}}, "X-Daytona-Source", "python-sdk", "X-Daytona-SDK-Version", "0.128.1")
+	for _, want := range []string{`name="file"; filename="ü \"q\" \\ 日本.txt"` + "\r\n", `name="error"; filename="nö"` + "\r\n"} {
+		if !bytes.Contains(r.Body, []byte(want)) {
+			t.Errorf("no part %s in %q", want, r.Body)
+		}
+	}
+}
+
 func FuzzContentDisposition(f *testing.F) {
 	for _, s := range []string{"a.txt", "", `a"b\c`, "ä", "日本", "a\r\nb", "\x00", "\xff", "%41", "a;b='c", " ", "\u0085", strings.Repeat("x", 5000)} {
 		f.Add(s)

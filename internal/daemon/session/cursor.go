@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"sync"
+
+	"github.com/dugout-dev/dugout/api/toolbox"
 )
 
 const (
@@ -64,6 +66,9 @@ func (c *cursor) next(buf *buffers, end int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !c.plain && c.raw+int64(n) < end {
+		n = whole(buf.in[:n])
+	}
 	c.raw += int64(n)
 	if !c.plain {
 		return buf.in[:n], nil
@@ -71,6 +76,16 @@ func (c *cursor) next(buf *buffers, end int64) ([]byte, error) {
 	out := buf.out[:0]
 	c.sp.feed(buf.in[:n], func(_ stream, piece []byte) { out = append(out, piece...) })
 	return c.deliver(out), nil
+}
+
+// whole returns how much of a piece to send so that it ends neither inside a mark nor with one: clients of 2025 take the
+// first byte of a mark at the very end of a message for output.
+func whole(piece []byte) int {
+	n := len(piece)
+	for i := 0; i < len(toolbox.StdoutMark) && n > 1 && (piece[n-1] == toolbox.StdoutMark[0] || piece[n-1] == toolbox.StderrMark[0]); i++ {
+		n--
+	}
+	return n
 }
 
 // rest returns what was held back because it could have become a mark: the log has ended.

@@ -250,6 +250,37 @@ func TestMuchOutput(t *testing.T) {
 	}
 }
 
+// Messages end with whole lines or inside them, never with a mark or a part of one.
+func TestMessagesDoNotEndWithAMark(t *testing.T) {
+	s := open(t, daemontest.Start(t), "s")
+	id := s.launch(`seq 100000; head -c 100000 /dev/zero | tr '\0' '\001'; echo; echo end`)
+	if exit := s.ended(id); exit != 0 {
+		t.Fatal(exit)
+	}
+	c, _, err := s.dial(t.Context(), id, "", http.Header{"X-Daytona-Sdk-Version": {"0.128.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	torn, messages := 0, 0
+	for {
+		_, b, err := c.Read(t.Context())
+		if err != nil {
+			break
+		}
+		if messages++; len(all) < 800_000 && (b[len(b)-1] == 1 || b[len(b)-1] == 2) {
+			torn++
+		}
+		all = append(all, b...)
+	}
+	if torn > 0 || messages < 20 {
+		t.Errorf("%d of %d messages end with a mark or a part of one", torn, messages)
+	}
+	if want := s.logs(id).Output; string(all) != want {
+		t.Errorf("%d bytes that are not the log's %d", len(all), len(want))
+	}
+}
+
 // reconnect follows a log over n connections, each of which is cut in the middle, and one more to the end.
 func (s sess) reconnect(t testing.TB, id, query string, w io.Writer, n int) {
 	t.Helper()

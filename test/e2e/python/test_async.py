@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 from daytona import AsyncDaytona, CreateSandboxFromSnapshotParams, DaytonaConfig, FileUpload, ListSandboxesQuery
-from daytona.common import errors
+from clients import errors
 from daytona.common.filesystem import FileDownloadRequest
 
 

@@ -3,7 +3,7 @@ import os
 
 import pytest
 from daytona import FileUpload
-from daytona.common import errors
+from clients import errors
 from daytona.common.filesystem import FileDownloadRequest
 
 

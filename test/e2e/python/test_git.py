@@ -1,5 +1,5 @@
 import pytest
-from daytona.common import errors
+from clients import errors
 
 # A git server with a password, inside the sandbox: nothing outside of it can be reached in a test.
 SERVER = r"""

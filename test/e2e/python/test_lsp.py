@@ -1,7 +1,7 @@
 """Language servers of the base snapshot: pylsp and typescript-language-server."""
 
 import pytest
-from daytona.common import errors
+from clients import errors
 from daytona.common.lsp_server import LspCompletionPosition, LspLanguageId
 
 PYTHON = b"""import os

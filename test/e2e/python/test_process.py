@@ -5,7 +5,7 @@ import time
 
 import pytest
 from daytona import CodeRunParams, CreateSandboxFromSnapshotParams
-from daytona.common import errors
+from clients import errors
 from daytona_toolbox_api_client.exceptions import ApiException
 
 

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 from daytona import AsyncDaytona, PtySize
-from daytona.common import errors
+from clients import errors
 
 from conftest import config
 

@@ -4,7 +4,7 @@ import uuid
 import pytest
 from conftest import config
 from daytona import CreateSandboxFromSnapshotParams, Daytona, ListSandboxesQuery
-from daytona.common import errors
+from clients import errors
 
 
 def test_create_takes_every_setting(make):

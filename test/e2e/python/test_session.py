@@ -4,7 +4,7 @@ import time
 
 import pytest
 from daytona import SessionExecuteRequest as Run
-from daytona.common import errors
+from clients import errors
 
 
 @pytest.fixture

@@ -27,8 +27,11 @@ def processes(name):
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cgroup") as f:
-                if f"/dugout-{name}/" in f.read():
-                    found.append(int(pid))
+                mine = f"/dugout-{name}/" in f.read()
+            with open(f"/proc/{pid}/stat") as f:
+                ended = f.read().rpartition(") ")[2][0] in "ZX"  # the host's init takes its time to collect it
+            if mine and not ended:
+                found.append(int(pid))
         except OSError:
             pass  # it ended meanwhile
     return found
