@@ -327,6 +327,8 @@ func TestHostileArchives(t *testing.T) {
 		{"climbs in the middle", []tar.Header{f("a/../../out")}, 400, "INVALID_ARCHIVE", nil, false},
 		{"climbs and comes back", []tar.Header{f("a/../b")}, 400, "INVALID_ARCHIVE", nil, false},
 		{"absolute", []tar.Header{f("OUTSIDE/out")}, 400, "INVALID_ARCHIVE", nil, false},
+		{"a link that leads elsewhere later", []tar.Header{f("a/x"), f("b/x"), link("l", "a"), f("l/y"), link("l", "b"), f("l/z")}, 200, "", []string{"a", "a/x", "a/y", "b", "b/x", "b/z", "l"}, false},
+		{"a link that becomes a file", []tar.Header{f("a/x"), link("l", "a"), f("l/y"), f("l"), f("l/z")}, 409, "CONFLICT", []string{"a", "a/x", "a/y", "l"}, false},
 		{"through its own absolute link", []tar.Header{link("l", "OUTSIDE"), f("l/out")}, 400, "INVALID_FILE_PATH", []string{"l"}, false},
 		{"through its own relative link", []tar.Header{link("l", "../outside"), f("l/out")}, 400, "INVALID_FILE_PATH", []string{"l"}, false},
 		{"through two links", []tar.Header{link("a", "b"), link("b", ".."), f("a/outside/out")}, 400, "INVALID_FILE_PATH", []string{"a", "b"}, false},

@@ -235,8 +235,12 @@ func (u *unpacker) file(name string, mode fs.FileMode, mtime time.Time, size int
 	temp := base
 	f, err := dir.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, closed)
 	if errors.Is(err, fs.ErrExist) {
-		if st, e := dir.Lstat(base); e == nil && st.IsDir() {
+		st, e := dir.Lstat(base)
+		if e == nil && st.IsDir() {
 			return errs.New(errs.Conflict, "%s exists and is a directory", clip(name))
+		}
+		if e == nil && st.Mode()&fs.ModeSymlink != 0 {
+			defer u.forget() // as in replace
 		}
 		temp = ".dugout-" + id.Token(12)
 		f, err = dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, closed)
@@ -352,8 +356,9 @@ func (u *unpacker) hardlink(name, target string, most int) error {
 	return err
 }
 
-// replace does make, after removing what is in its way, directories excepted.
+// replace does make, after removing what is in its way, directories excepted. It closes dir unless that is the root.
 func (u *unpacker) replace(dir *os.Root, base, name string, make func() error) error {
+	defer u.forget() // the next entry's path may go through what is replaced
 	err := make()
 	if errors.Is(err, fs.ErrExist) {
 		if st, e := dir.Lstat(base); e == nil && st.IsDir() {

@@ -645,7 +645,12 @@ func TestForgetting(t *testing.T) {
 	if r := s.Do("GET", s.path("/command/"+first), nil); r.Status != 404 {
 		t.Errorf("%d %s", r.Status, r.Body)
 	}
-	entries, err := os.ReadDir(filepath.Join(s.Dir, ".daytona/sessions/s"))
+	var entries []os.DirEntry
+	var err error
+	daemontest.Until(t, "the logs to go", func() bool { // the answer does not wait for that
+		entries, err = os.ReadDir(filepath.Join(s.Dir, ".daytona/sessions/s"))
+		return err != nil || len(entries) <= session.MaxCommands
+	})
 	var got toolbox.Session
 	s.Do("GET", s.path(""), nil).JSON(t, &got)
 	if err != nil || len(entries) != session.MaxCommands || len(got.Commands) != session.MaxCommands {
