@@ -10,6 +10,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -177,7 +178,7 @@ func (d *Daemon) trace(w http.ResponseWriter, r *http.Request, mux *http.ServeMu
 		mux.ServeHTTP(w, r)
 		return
 	}
-	status, begin, parent := &seenStatus{ResponseWriter: w}, time.Now(), r.Header.Get("Traceparent")
+	status, begin, parent := &seenStatus{ResponseWriter: w, code: http.StatusOK}, time.Now(), r.Header.Get("Traceparent")
 	defer func() {
 		d.export.Span(telemetry.Span{Name: r.Pattern, Begin: begin, End: time.Now(), Status: status.code, Parent: parent})
 	}()
@@ -195,6 +196,9 @@ func (s *seenStatus) WriteHeader(code int) {
 	s.code = code
 	s.ResponseWriter.WriteHeader(code)
 }
+
+// ReadFrom implements io.ReaderFrom, so that the kernel still sends files by itself.
+func (s *seenStatus) ReadFrom(r io.Reader) (int64, error) { return io.Copy(s.ResponseWriter, r) }
 
 // Unwrap lets http.ResponseController reach the connection.
 func (s *seenStatus) Unwrap() http.ResponseWriter { return s.ResponseWriter }
