@@ -44,6 +44,7 @@ func main() {
 	}{
 		{"create", s.create}, {"get", s.get}, {"list", s.list}, {"labels and intervals", s.settings}, {"execute", s.execute},
 		{"timeout", s.timeout}, {"code", s.code}, {"files", s.files}, {"stop and start", s.stopStart}, {"errors", s.errors}, {"delete", s.remove},
+		{"every family", func() error { return s.families(false) }}, {"every family, as an old client", func() error { return s.families(true) }},
 	} {
 		if err := t.run(); err != nil {
 			failed++
