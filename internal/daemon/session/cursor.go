@@ -112,7 +112,7 @@ func (c *cursor) whose(ctx context.Context) (stream, error) {
 	buf, _ := spare.Get().(*buffers)
 	defer spare.Put(buf)
 	for ctx.Err() == nil {
-		if _, err := before.next(buf, c.raw); err == io.EOF {
+		if _, err := before.next(buf, c.raw); errors.Is(err, io.EOF) {
 			return before.sp.cur, nil
 		} else if err != nil {
 			return stdout, err

@@ -162,7 +162,7 @@ func (s *Set) bring(ctx context.Context, p *Part) error {
 			return nil
 		}
 		s.halt(p) // one that waits for its next start
-		if err := s.spawn(p); err != nil {
+		if err := s.spawn(p); err != nil { //nolint:contextcheck // it outlives the request
 			return err
 		}
 	}
@@ -371,7 +371,7 @@ func (s *Set) Restart(ctx context.Context, p *Part) error {
 	if p.Given != nil && p.Given(ctx) {
 		return errs.New(errs.Conflict, "%s was not started by the desktop and is left alone", p.Name)
 	}
-	if err := s.spawn(p); err != nil {
+	if err := s.spawn(p); err != nil { //nolint:contextcheck // it outlives the request
 		return err
 	}
 	return s.ready(ctx, p)
