@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -126,11 +125,21 @@ func (cl *client) text() string {
 	return cl.out.String()
 }
 
+// holds reports whether want is in the output after what was seen, and notes what need not be looked at again.
+func (cl *client) holds(want string, seen *int) bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	b := cl.out.Bytes()
+	from := max(0, *seen-len(want))
+	*seen = len(b)
+	return bytes.Contains(b[from:], []byte(want))
+}
+
 // expect waits until the output holds want.
 func (cl *client) expect(want string) {
 	cl.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
-	for !strings.Contains(cl.text(), want) {
+	for seen := 0; !cl.holds(want, &seen); {
 		if time.Now().After(deadline) {
 			cl.t.Fatalf("waited too long for %q in %q", want, tail(cl.text()))
 		}
