@@ -404,7 +404,7 @@ func TestThousandReconnects(t *testing.T) {
 // A follower that takes nothing costs little memory, and the command does not wait for it.
 func TestFollowerThatDoesNotRead(t *testing.T) {
 	s := open(t, daemontest.Start(t), "s")
-	id := s.launch("read x; head -c 50000000 /dev/zero | tr '\\0' 'x' | fold -w 99; echo")
+	id := s.launch(fmt.Sprintf("read x; head -c %d /dev/zero | tr '\\0' x | fold -w 99; echo", daemontest.Volume(16_000_000, 50_000_000)))
 	var conns []net.Conn
 	for i := range 20 {
 		c := s.Conn()
@@ -516,7 +516,7 @@ func TestLogLimit(t *testing.T) {
 	}{
 		"at the limit": {fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x; echo", limit-4), false},
 		"one more":     {fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x; echo", limit-3), true},
-		"much more":    {"yes | head -c 10000000", true},
+		"much more":    {"yes | head -c 1000000", true},
 	} {
 		_, _, exit := s.run(c.command + "; exit_=$?; (exit $exit_)")
 		var got toolbox.Session
