@@ -7,7 +7,7 @@ PAYLOAD := internal/payload/files
 LDFLAGS := -s -w -X main.version=$(VERSION)
 SOURCES := $(shell find api cmd images internal sdk -name '*.go' -o -name '*.sql' -o -name '*.yaml' -o -name '*.py' -o -name '*.js' 2>/dev/null) go.mod go.sum
 
-.PHONY: help build desktop up demo test e2e fuzz lint bench generate clean deps-build deps-test deps-bench
+.PHONY: help build desktop up demo test test-long e2e fuzz lint bench generate clean deps-build deps-test deps-bench
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | column -ts $$'\t'
 
@@ -41,6 +41,9 @@ demo: build ## the main job on real data, from create to delete
 
 test: deps-test $(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts $(PAYLOAD)/dugoutd-git $(BIN)/runc $(BIN)/images/.stamp ## the default tests, with the race detector
 	DUGOUT_TEST_RUNC=$(CURDIR)/$(BIN)/runc $(GO) test -race -timeout 15m $$($(GO) list ./...)
+
+test-long: deps-test $(PAYLOAD)/dugoutd $(PAYLOAD)/dugoutd-ts $(PAYLOAD)/dugoutd-git ## the tests that can do more, with all they can: more histories, full volumes
+	DUGOUT_TEST_LONG=1 $(GO) test -timeout 60m ./internal/sandbox ./internal/daemon/interp ./internal/daemon/process ./internal/daemon/session
 
 e2e: build deps-test ## official SDKs and crash tests against a real server
 	test/e2e/run.sh

@@ -11,6 +11,7 @@ package run
 
 import (
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -66,6 +67,7 @@ type Runner struct {
 	marks   uint64         // the last mark's number; it starts at random, so that daemons in one pid namespace do not share marks
 
 	mu     sync.Mutex // guards all below
+	closed bool
 	open   map[*pipe]struct{}
 	thawed chan struct{} // closed by Thaw; nil: not frozen
 	parked int           // pipes whose reading has stopped
@@ -138,6 +140,10 @@ func (r *Run) Signaled() bool { return r.asked.Load() }
 
 // Start starts spec. An error is that of the operating system (*fs.PathError): nothing was run.
 func (r *Runner) Start(spec Spec) (*Run, error) {
+	if !r.enter() {
+		return nil, &fs.PathError{Op: "start", Path: spec.Path, Err: syscall.ECANCELED}
+	}
+	defer r.watches.Done()
 	stdin := spec.Stdin
 	if stdin == nil {
 		null, err := r.null()
@@ -266,8 +272,21 @@ func (r *Runner) watch(run *Run, collected <-chan struct{}) {
 	}
 }
 
+// enter makes Close wait until watches.Done is called. False: it was called already, and nothing may start any more.
+func (r *Runner) enter() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.watches.Add(1)
+	}
+	return !r.closed
+}
+
 // Close kills all runs and waits for them. Background children of ended runs are not killed.
 func (r *Runner) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
 	close(r.closing)
 	r.watches.Wait()
 	r.mu.Lock()
