@@ -161,7 +161,7 @@ func (s *Set) bring(ctx context.Context, p *Part) error {
 		if p.Given != nil && p.Given(ctx) {
 			return nil
 		}
-		s.halt(p) // one that waits for its next start
+		s.halt(p)                          // one that waits for its next start
 		if err := s.spawn(p); err != nil { //nolint:contextcheck // it outlives the request
 			return err
 		}
