@@ -37,5 +37,8 @@ func TestStartWhileClosing(t *testing.T) {
 	}
 	<-began
 	r.Close()
+	if _, err := r.Start(shell("exec sleep 3605", run.NewOutput(r.Budget, 1000))); !errors.Is(err, syscall.ECANCELED) {
+		t.Errorf("started after the end: %v", err)
+	}
 	wg.Wait()
 }
