@@ -86,7 +86,7 @@ func (h *Handler) launch(ex *execution, work func()) {
 	go func() {
 		defer h.works.Done()
 		work()
-		ex.input.close()
+		ex.input.drop()
 		h.ending.RLock() // whoever hands the executions over sees this one before or after its end, not between
 		defer h.ending.RUnlock()
 		ex.out.Seal()
@@ -104,11 +104,11 @@ func (h *Handler) step(ex *execution, spec run.Spec) *run.Run {
 	ex.mu.Lock()
 	r, err := h.Runner.Start(spec)
 	ex.mu.Unlock()
+	ex.input.given()
 	if err != nil {
 		ex.fail(-1, "%v\n", err)
 		return nil
 	}
-	ex.input.given()
 	ex.await(r)
 	return r
 }
@@ -136,7 +136,7 @@ func (h *Handler) beginAs(id string, body any, timeout *uint32, prepare func(*ex
 	mine := false
 	defer func() {
 		if !mine {
-			ex.input.close()
+			ex.input.drop()
 		}
 	}()
 	ex.hold()
@@ -249,13 +249,19 @@ func (in *input) given() {
 	}
 }
 
-// close ends standard input. It may be called again. A write that waits is given up.
+// drop closes both ends.
+func (in *input) drop() {
+	in.close()
+	in.given()
+}
+
+// close ends standard input. It may be called again. A write that waits is given up. The program's end is left alone: it may
+// be on its way to the program.
 func (in *input) close() {
 	if in.over == nil {
 		return
 	}
 	in.once.Do(func() { close(in.over) })
-	in.given()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.f != nil {

@@ -90,6 +90,9 @@ func whole(piece []byte) int {
 
 // rest returns what was held back because it could have become a mark: the log has ended.
 func (c *cursor) rest() []byte {
+	if !c.plain { // nothing is held back, and its position without marks is not counted
+		return nil
+	}
 	var out []byte
 	c.sp.drain(func(_ stream, piece []byte) { out = append(out, piece...) })
 	return c.deliver(out)

@@ -746,3 +746,18 @@ func TestLongCommands(t *testing.T) {
 	}
 	sess{d, "other"}.run("true")
 }
+
+// A reader with marks that comes to the end leaves the places of readers without marks as they are.
+func TestReadersWithMarksMoveNoOther(t *testing.T) {
+	s := open(t, daemontest.Start(t), "s")
+	id := s.launch("yes 0123456789abcdef | head -c 3000000")
+	if exit := s.ended(id); exit != 0 {
+		t.Fatal(exit)
+	}
+	for _, query := range []string{"&marks=true", ""} {
+		r := s.Do("GET", s.path("/command/"+id+"/logs?follow=true"+query), nil)
+		if r.Status != 200 || len(r.Body) < 3_000_000 || query == "" && len(r.Body) > 3_000_001 {
+			t.Errorf("%q: %d, %d bytes", query, r.Status, len(r.Body))
+		}
+	}
+}

@@ -182,13 +182,14 @@ func (e *Exporter) loop(ctx context.Context, s *session) {
 		case <-tick.C:
 			e.post(ctx, s, "metrics", 0, s.metrics(e.Metrics()))
 		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			send(last) // each body within its bound
 			for len(s.spans) > 0 {
 				spans = append(spans, <-s.spans)
 			}
 			for len(s.logs) > 0 {
 				logs = append(logs, <-s.logs)
 			}
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			send(last)
 			cancel()
 			return
