@@ -85,6 +85,8 @@ func (w *world) openTerminal(ctx context.Context) (*websocket.Conn, error) {
 	if err := w.api.json(ctx, http.MethodPost, base, map[string]any{"id": "bench"}, nil); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
 	c, resp, err := websocket.Dial(ctx, strings.Replace(w.api.base, "http", "ws", 1)+base+"/bench/connect", &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + w.api.key}}})
 	if err != nil {
 		return nil, err
@@ -92,10 +94,10 @@ func (w *world) openTerminal(ctx context.Context) (*websocket.Conn, error) {
 	if resp.Body != nil {
 		resp.Body.Close()
 	}
-	if err := c.Write(ctx, websocket.MessageBinary, []byte("stty raw echo; echo ready; exec cat >/dev/null\n")); err != nil {
+	if err := c.Write(ctx, websocket.MessageBinary, []byte("stty raw echo; echo re''ady; exec cat >/dev/null\n")); err != nil {
 		return nil, err
 	}
-	for seen := ""; !strings.Contains(seen, "\nready"); {
+	for seen := ""; !strings.Contains(seen, "ready"); { // not in what the shell echoes of the command
 		_, b, err := c.Read(ctx)
 		if err != nil {
 			return nil, err
