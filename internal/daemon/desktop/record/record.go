@@ -77,10 +77,15 @@ type note struct {
 	Status string     `json:"status"`
 }
 
+// once compiles an expression when it is first used: a daemon that records nothing does not.
+func once(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 var (
-	reLabel = regexp.MustCompile(`^[A-Za-z0-9_ -][A-Za-z0-9._ -]{0,99}$`)
-	reID    = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
-	reFile  = regexp.MustCompile(`^[0-9a-f-]{36}_[A-Za-z0-9_ -][A-Za-z0-9._ -]{0,99}_[0-9]{8}_[0-9]{6}\.mp4$`)
+	reLabel = once(`^[A-Za-z0-9_ -][A-Za-z0-9._ -]{0,99}$`)
+	reID    = once(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+	reFile  = once(`^[0-9a-f-]{36}_[A-Za-z0-9_ -][A-Za-z0-9._ -]{0,99}_[0-9]{8}_[0-9]{6}\.mp4$`)
 )
 
 // CheckLabel verifies a label that came with a request; empty is "session".
@@ -88,7 +93,7 @@ func CheckLabel(label string) (string, error) {
 	if label == "" {
 		return "session", nil
 	}
-	if !reLabel.MatchString(label) {
+	if !reLabel().MatchString(label) {
 		return "", errs.New(errs.Invalid, "label must be at most 100 of A-Z a-z 0-9 . _ - and space, and not begin with a dot; it has %d bytes", len(label))
 	}
 	return label, nil
@@ -310,7 +315,7 @@ func (r *Recorder) Get(id string) (toolbox.Recording, error) {
 }
 
 func (r *Recorder) find(id string) (note, bool, error) {
-	if !reID.MatchString(id) {
+	if !reID().MatchString(id) {
 		return note{}, false, unknown(id)
 	}
 	r.mu.Lock()
@@ -351,7 +356,7 @@ func (r *Recorder) List() ([]toolbox.Recording, error) {
 	out := []toolbox.Recording{}
 	for _, name := range names {
 		id, ok := strings.CutSuffix(strings.TrimPrefix(name, "."), ".json")
-		if !ok || !reID.MatchString(id) {
+		if !ok || !reID().MatchString(id) {
 			continue
 		}
 		n, live, err := r.find(id)
@@ -432,7 +437,7 @@ func (r *Recorder) read(id string) (note, error) {
 	if err := json.Unmarshal([]byte(readSmall(r.path(id, ".json"))), &n); err != nil {
 		return note{}, err
 	}
-	if n.ID != id || !reFile.MatchString(n.File) || !strings.HasPrefix(n.File, id+"_") || n.Start.Year() < 1970 || n.Start.Year() > 9999 {
+	if n.ID != id || !reFile().MatchString(n.File) || !strings.HasPrefix(n.File, id+"_") || n.Start.Year() < 1970 || n.Start.Year() > 9999 {
 		return note{}, errors.New("not a note of this recording")
 	}
 	return n, nil
