@@ -12,7 +12,9 @@ shift || true
 one() { # DIR TARGET
 	out=$(go test -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZ_TIME" -parallel 1 "$1" 2>&1) && status=0 || status=$?
 	echo "== ${1#"$PWD"/} $2: $(grep -oE 'execs: [0-9]+' <<<"$out" | tail -n 1)"
-	[ $status = 0 ] || { echo "$out"; return 1; }
+	# The fuzzer also fails when its time ends inside a slow input: only an input that it wrote down, or a test that does not
+	# even begin, is a finding.
+	[ $status = 0 ] || { grep -q 'context deadline exceeded' <<<"$out" && ! grep -q 'Failing input written' <<<"$out"; } || { echo "$out"; return 1; }
 }
 export -f one
 
