@@ -41,6 +41,22 @@ func (c *copier) skip(path, why string) {
 	c.mu.Unlock()
 }
 
+// wanted reports whether the entry of a local folder is a file to copy, or a link to one. What is neither is skipped and told.
+func (c *copier) wanted(p string, d fs.DirEntry) (bool, error) {
+	st, err := os.Stat(p) // of what a link points to
+	switch {
+	case err != nil && d.Type()&fs.ModeSymlink != 0:
+		c.skip(p, "the link points to nothing")
+		return false, nil
+	case err != nil:
+		return false, err
+	case !st.Mode().IsRegular():
+		c.skip(p, "it is not a regular file")
+		return false, nil
+	}
+	return true, nil
+}
+
 // upload copies the local file or folder src to dst in the sandbox.
 func (c *copier) upload(ctx context.Context, src, dst string) error {
 	if src == "-" {
@@ -90,16 +106,8 @@ func (c *copier) uploadEach(ctx context.Context, src, dst string) error {
 		if d.IsDir() {
 			return c.files.Mkdir(gctx, remote, 0o755)
 		}
-		st, err := os.Stat(p) // of what a link points to
-		switch {
-		case err != nil && d.Type()&fs.ModeSymlink != 0:
-			c.skip(p, "the link points to nothing")
-			return nil
-		case err != nil:
+		if ok, err := c.wanted(p, d); !ok {
 			return err
-		case !st.Mode().IsRegular():
-			c.skip(p, "it is not a regular file")
-			return nil
 		}
 		group.Go(func() error { return c.uploadFile(gctx, p, remote) })
 		return nil

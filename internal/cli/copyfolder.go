@@ -66,16 +66,8 @@ func (c *copier) pack(src string, to io.Writer) error {
 		if d.IsDir() {
 			return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755})
 		}
-		st, err := os.Stat(p) // of what a link points to
-		switch {
-		case err != nil && d.Type()&fs.ModeSymlink != 0:
-			c.skip(p, "the link points to nothing")
-			return nil
-		case err != nil:
+		if ok, err := c.wanted(p, d); !ok {
 			return err
-		case !st.Mode().IsRegular():
-			c.skip(p, "it is not a regular file")
-			return nil
 		}
 		return c.packFile(w, p, name)
 	})
